@@ -37,6 +37,12 @@ _FOLDERS = {
         "show": "Show a commit, or that of a changeset, with its diff.",
         "tag": "Make, list and delete tags.",
     },
+    "git": {
+        "clone": "Clone a slice by Git.",
+        "credential": "Give Git the token that the command line has.",
+        "pull": "Run `git pull` in a clone.",
+        "push": "Run `git push` in a clone.",
+    },
     "lists": {
         "changesets": "List changesets by who submitted them, path, label and more.",
         "mine": "List the changesets that you submitted.",

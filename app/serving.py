@@ -8,7 +8,8 @@ client may be about to send, and is then read to its end before it is closed.
 Limits on what a client can send are here and in app/service/connection.py. Errors of HTTP itself are answered by
 problem documents, like those of the application.
 
-This module is imported before gevent has patched anything: of Sluice it may only import app/service/connection.py.
+This module is imported before gevent has patched anything: of Sluice it may only import app/listening.py and
+app/service/connection.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
@@ -27,6 +27,7 @@ from gunicorn.http import errors as http
 from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.listening import CHOSEN, strangers_at
 from app.service.connection import Connection, Input, Limits, TooSlow
 
 if TYPE_CHECKING:
@@ -38,23 +39,6 @@ _NOTICE = 1.2
 # Seconds for which an idle connection is kept, from then on or from its last answer on.
 _LINGER = 5.0
 _POLL_INTERVAL = 0.2
-
-# What a client may say is for this worker to choose, whatever command line or environment it was started with. The
-# length of the first line is bounded with the whole head (max_head_bytes): gunicorn's own limit ends at 8190, and a
-# path of 4,096 bytes has three times as many where it is percent-encoded.
-_CHOSEN: dict[str, Any] = {
-    "limit_request_line": 0,
-    "forwarder_headers": "",  # else a client on this machine could name another SCRIPT_NAME or PATH_INFO
-    "secure_scheme_headers": {},
-    "header_map": "drop",  # X_Name could pass for X-Name
-    "http_parser": "python",
-    "proxy_protocol": False,
-    "permit_obsolete_folding": False,
-    "permit_unconventional_http_method": False,
-    "permit_unconventional_http_version": False,
-    "strip_header_spaces": False,
-    "casefold_http_method": False,
-}
 
 # The statuses of what is wrong with a request; whatever else gunicorn's parser finds is a 400.
 _STATUSES: dict[type[Exception], int] = {
@@ -75,7 +59,7 @@ class ApiWorker(GeventWorker):
         super().__init__(*args, **kwargs)
         self._clients: dict[Any, Connection] = {}  # by the greenlet that answers
         self._idle: dict[Connection, float] = {}  # those on which nobody asks, and since when
-        for name, value in _CHOSEN.items():
+        for name, value in CHOSEN.items():
             if name in self.cfg.settings:  # older versions lack some
                 self.cfg.set(name, value)
 
@@ -121,7 +105,7 @@ class ApiWorker(GeventWorker):
                 return
         except UNAVAILABLE:
             return  # there were tokens, or nobody knows: requests are answered 503 until somebody does
-        strangers = [str(listener) for listener in self.sockets if not _is_local(listener)]
+        strangers = strangers_at(self.sockets)
         if strangers:
             self.log.critical(
                 "There are no tokens, so anybody may do everything: listening on %s is refused. Set"
@@ -237,14 +221,6 @@ class ApiWorker(GeventWorker):
                     with suppress(OSError):  # its client was faster
                         client.shutdown(socket.SHUT_RD)
             gevent.sleep(_POLL_INTERVAL)
-
-
-def _is_local(listener: Any) -> bool:
-    """Tell whether only this machine reaches a listening socket."""
-    address = listener.getsockname()
-    if not isinstance(address, tuple):
-        return True  # a Unix socket
-    return ip_address(str(address[0]).partition("%")[0]).is_loopback
 
 
 def _length(headers: dict[str, Any]) -> int | None:

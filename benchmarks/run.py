@@ -38,6 +38,7 @@ from benchmarks import (
     tokens,
     wide,
 )
+from benchmarks.clones import run as clones
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -90,6 +91,7 @@ class Plan:
     far_latencies: Sequence[int]
     far_seconds: float
     flood: flood.Plan
+    clones: clones.Plan
     histories: Sequence[Path] = (importing.HERE,)
     s3: str = "auto"
 
@@ -128,6 +130,7 @@ FULL = Plan(
     far_latencies=far.LATENCIES,
     far_seconds=far.SECONDS,
     flood=flood.Plan(),
+    clones=clones.Plan(),
 )
 # Enough to see that all of it works, and the order of magnitude.
 QUICK = Plan(
@@ -158,6 +161,7 @@ QUICK = Plan(
     far_latencies=(0, 180),
     far_seconds=3.0,
     flood=flood.QUICK,
+    clones=clones.QUICK,
 )
 
 
@@ -260,6 +264,10 @@ def _import(plan: Plan, folder: Path) -> list[Figure]:
     return importing.run(folder, say, histories=plan.histories, rounds=plan.rounds, s3=plan.s3)
 
 
+def _clones(plan: Plan, folder: Path) -> list[Figure]:
+    return clones.run(plan.workload, folder, say, rounds=plan.rounds, plan=plan.clones, s3=plan.s3)
+
+
 # In the order in which they are run.
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
@@ -273,12 +281,13 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "rebuild": _rebuild,
     "projection": _projection,
     "reads": _reads,
+    "clones": _clones,
     "far": _far,
     "wide": _wide,
     "import": _import,
 }
 # Those that take long, and are run where they are asked for.
-LONG = {"far", "wide", "import"}
+LONG = {"far", "wide", "clones", "import"}
 
 
 @click.command()
@@ -299,7 +308,7 @@ LONG = {"far", "wide", "import"}
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="Run only this part; repeatable. Default: all but far, wide and import.",
+    help="Run only this part; repeatable. Default: all but far, wide, clones and import.",
 )
 @click.option(
     "--phase",

@@ -46,6 +46,11 @@ class Deployment:
         """Where the API answers, by its published port."""
         return f"http://127.0.0.1:{self._variables['API_PORT']}"
 
+    @property
+    def git_url(self) -> str:
+        """Where the gateway answers, by its published port."""
+        return f"http://127.0.0.1:{self._variables['GIT_PORT']}"
+
     def up(self) -> None:
         """Start every service from the image that was built."""
         self._compose("up", "--detach", "--no-build")

@@ -1,9 +1,10 @@
 """Run Dockerfile and compose.yaml for real: `python -m deploy.containers [--repo REPOSITORY] [--limit N]`.
 
 Builds the image, starts every service, runs the command of each health check, replays a Git history through the
-published port, kills every container, checks that each comes back and that Redis' volume was kept, verifies the
-bucket, and takes everything down. Docker is used where its engine answers, else Podman with an image store of its own
-that is empty at the start. Where Podman can pull no image, stand-ins are made by stand-in-images.sh.
+published port, clones it through the gateway, kills every container, checks that each comes back and that Redis' volume
+was kept, clones again, verifies the bucket, and takes everything down. Docker is used where its engine answers, else
+Podman with an image store of its own that is empty at the start. Where Podman can pull no image, stand-ins are made by
+stand-in-images.sh.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
                 deployment.check_confinement(service)
         with step(f"a replay of at most {limit} commits"):
             replay(deployment.url, repository, limit, token)
+        with step("a clone"):
+            first = clone(deployment, project.with_name("before"), token)
         before = deployment.state(REPOSITORY)
         for service in deployment.services:
             with step(f"{service} killed and back"):
@@ -77,6 +80,9 @@ def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
             raise CommandFailed(f"Redis or the bucket lost something: {before} before the kills, {after} after them")
         with step("a change on what is there"):
             land_a_change(deployment.url, "after-the-kills", token)
+        with step("a clone that has it"):
+            if clone(deployment, project.with_name("after"), token) == first:
+                raise CheckFailed("the clone behind the kills lacks what has landed since")
         with step("sluice verify, in a container"):
             deployment.run_in("api", ["sluice", "verify"])
     except (CommandFailed, CheckFailed):
@@ -99,7 +105,7 @@ def write_project(folder: Path) -> str:
             shutil.copytree(origin, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(origin, folder / name)
-    api, flower, console = free_ports(3)
+    api, git, flower, console = free_ports(4)
     token = new_secret()
     variables = {
         "MINIO_ROOT_USER": "sluice",
@@ -109,6 +115,8 @@ def write_project(folder: Path) -> str:
         "SLUICE_ROOT_TOKEN_SHA256": hash_of(token),
         "SLUICE_WEBHOOK_KEY": secrets.token_hex(32),
         "API_PORT": str(api),
+        "GIT_PORT": str(git),
+        "SLUICE_GIT_URL": f"http://127.0.0.1:{git}",
         "FLOWER_PORT": str(flower),
         "MINIO_CONSOLE_PORT": str(console),
     }
@@ -136,6 +144,22 @@ def replay(url: str, repository: Path, limit: int, token: str) -> None:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandFailed(f"sluice replay ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+def clone(deployment: Deployment, folder: Path, token: str) -> str:
+    """Clone the whole through the published port by plain Git, check it, and return the commit that it has."""
+    environ = {**os.environ, "SLUICE_HEADER": f"Authorization: Bearer {token}", "GIT_TERMINAL_PROMPT": "0"}
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CommandFailed(f"git {command} ended with {done.returncode}: {done.stderr}")
+        return done.stdout.strip()
+
+    url = f"{deployment.git_url}/git/-/repository.git"
+    git("--config-env=http.extraHeader=SLUICE_HEADER", "clone", "-q", url, str(folder))
+    git("-C", str(folder), "fsck", "--strict")
+    return git("-C", str(folder), "rev-parse", "HEAD")
 
 
 @contextmanager

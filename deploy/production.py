@@ -141,7 +141,7 @@ def land(binaries: Path, folder: Path, environment: dict[str, str]) -> None:
     sluice = str(binaries / "sluice")
     with log.open("wb") as output:
         stack = subprocess.Popen(
-            [sluice, "up", "--port", "0", "--flower-port", "0"],
+            [sluice, "up", "--port", "0", "--git-port", "0", "--flower-port", "0"],
             env=environment,
             cwd=folder,
             stdout=output,

@@ -99,6 +99,13 @@ class Access:
         """Have the next request look: there is news, which may be of a revocation."""
         self._latest.expire()
 
+    def renewed(self, caller: Caller) -> Caller | None:
+        """Return a caller with the rights that it has by now, None where it is not let in any more.
+
+        Raises Unavailable and RedisError.
+        """
+        return self._looked_up(caller) if self._is_valid(caller) else None
+
     def has_ended(self, caller: Caller) -> bool:
         """Tell whether a caller is not let in any more; while that cannot be known, it is."""
         try:

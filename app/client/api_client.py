@@ -81,6 +81,11 @@ class Client(Transport):
         query = "" if version is None else f"?version={version}"
         self.delete(_slice_path(name) + query)
 
+    def git_base(self) -> str | None:
+        """Return what the addresses of Git repositories begin with; None where there is no gateway."""
+        base = self.call("GET", "/v1").get("git")
+        return str(base) if base else None
+
     def me(self) -> Json:
         """Return who one is, and what one may do."""
         return self.call("GET", "/v1/me")

@@ -46,6 +46,12 @@ def find_token(url: str, environ: Mapping[str, str] | None = None, folder: Path 
         return None
 
 
+def stack_of(url: str, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Path | None:
+    """Return the folder of the stack whose root token would be sent to an API; None where another token is, or none."""
+    folder = folder or Path(".sluice")
+    return folder if client_token(environ) == (None, None) and _is_of(url, folder) else None
+
+
 def find_url(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
     """Return the address of the API: SLUICE_API_URL, else that of a stack that runs on `folder` (.sluice), else 8080.
 

@@ -109,6 +109,7 @@ SHAPES: dict[str, Json] = {
     },
     "Index": thing({
         "name": TEXT, "api": TEXT, "docs": TEXT, "openapi": TEXT, "problems": TEXT,
+        "git": {"type": ["string", "null"], "description": "What the addresses of Git repositories begin with"},
         "operations": {"type": "object", "additionalProperties": thing({"method": TEXT, "href": TEXT})},
     }),
     "ServiceVersion": thing({"version": TEXT, "api": TEXT, "formats": many(COUNT)}),

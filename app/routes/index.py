@@ -14,6 +14,7 @@ from app.openapi.document import API_VERSION, METHODS, Route, build
 from app.openapi.page import PAGE, POLICY, page_file
 from app.openapi.problem_types import in_html
 from app.protocol.problems import not_found
+from app.service.services import services
 from storage.log.entry import FORMATS
 
 routes = Blueprint("index", __name__)
@@ -53,6 +54,11 @@ def described() -> Described:
     return cast(Described, known["sluice-openapi"])
 
 
+def git_base(url: str) -> str | None:
+    """Return what the address of a repository begins with, given that of the gateway; None where there is none."""
+    return url.rstrip("/") + "/git/" if url else None
+
+
 @routes.get("/v1")
 def root() -> Response:
     """List what the API has."""
@@ -68,6 +74,7 @@ def root() -> Response:
         "docs": "/docs",
         "openapi": "/v1/openapi.json",
         "problems": "/docs/problems",
+        "git": git_base(services().settings.git_url),
         "operations": operations,
     }
     return jsonify(shown)

@@ -22,8 +22,9 @@ _NO_ENDPOINT = "none"  # of a path that leads nowhere, and of what is no request
 LEVELS = {
     "event_streams": "Event streams that are open.",
     "long_polls": "Requests that wait for a changeset.",
+    "git_requests": "Requests of Git that gateways answer.",
 }
-"""What API processes report beside their counts, as gauges: the sum of all."""
+"""What API processes and gateways report beside their counts, as gauges: the sum of all."""
 
 
 def register(app: Flask) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
-from storage.coordination import WEBHOOKS, WORK, missing
+from storage.coordination import WEBHOOKS, WORK, missing, read_sums
 from storage.log.log import name_of
 from storage.repository import Repository
 from storage.view.webhooks import count_webhooks
@@ -33,7 +33,7 @@ def checks(repo: Repository) -> dict[str, Check]:
 
 
 def work_checks(repo: Repository, checked: dict[str, Check]) -> dict[str, Check]:
-    """Return the checks of the work: the view's lag, the age of the oldest waiting changeset, and the living nodes.
+    """Return the checks of the work: the view's lag, the age of the oldest waiting changeset, living nodes, gateways.
 
     `checked` is the result of `checks` from just now.
     """
@@ -42,6 +42,7 @@ def work_checks(repo: Repository, checked: dict[str, Check]) -> dict[str, Check]
         "view": {**view, "ok": view["ok"] and view["lag"] < _MAX_LAG},
         "queue": _checked(lambda: _queue(repo)),
         "workers": _checked(lambda: _workers(repo)),
+        **({"gateway": _checked(lambda: _gateways(repo))} if repo.settings.git_url else {}),
     }
 
 
@@ -91,6 +92,15 @@ def _queue(repo: Repository) -> Check:
         "detail": f"the oldest that could be committed waits {age:.1f} s (limit {limit:.0f} s)",
         "oldest": round(age, 3),
     }
+
+
+def _gateways(repo: Repository) -> Check:
+    found = [process for process in read_sums(repo.view).processes if process.process == "gateway"]
+    requests = sum(process.levels.get("git_requests", 0) for process in found)
+    detail = (
+        f"{len(found)} at work, with {requests} requests" if found else f"none is at work at {repo.settings.git_url}"
+    )
+    return {"ok": bool(found), "detail": detail, "requests": requests}
 
 
 def needed_work(repo: Repository) -> dict[str, str]:

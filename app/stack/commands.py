@@ -10,7 +10,7 @@ from storage.base.settings import Settings
 
 # The names of a stack's processes.
 SERVERS = ("redis", "s3")
-NAMES = (*SERVERS, "api", "worker", "merger", "sender", "beat", "flower")
+NAMES = (*SERVERS, "api", "gateway", "worker", "merger", "sender", "beat", "flower")
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
 
@@ -37,6 +37,23 @@ def api(*binds: str) -> list[str]:
         *("--graceful-timeout", str(API_GRACE), "--timeout", "120", "--no-control-socket"),
         *("--logger-class", "app.service.gunicorn_logger.JsonLogger"),
         "app.api:create_app()",
+    ]
+
+
+# A clone or fetch that is being sent has so many seconds at a stop; whoever is cut asks again.
+GATEWAY_GRACE = 60
+
+
+def gateway(threads: int, *binds: str) -> list[str]:
+    """Git's smart HTTP: one process with threads; `threads` is Settings.gateway_threads. It listens as the API does."""
+    return [
+        *("gunicorn", "-k", "app.gateway.serving.GatewayWorker", "-w", "1"),
+        *(part for bind in binds for part in ("-b", bind)),
+        # Connections beyond the threads wait idly, or for their turn.
+        *("--threads", str(threads), "--worker-connections", "4096", "--keep-alive", "30"),
+        *("--graceful-timeout", str(GATEWAY_GRACE), "--timeout", "120", "--no-control-socket"),
+        *("--logger-class", "app.service.gunicorn_logger.GatewayLogger"),
+        "app.gateway.application:create_app()",
     ]
 
 
@@ -76,6 +93,11 @@ def sender(concurrency: int) -> list[str]:
 def api_grace() -> float:
     """The seconds that the API needs between SIGTERM and SIGKILL: to answer, and to queue what it has accepted."""
     return API_GRACE + 5.0
+
+
+def gateway_grace() -> float:
+    """The seconds that a gateway needs between SIGTERM and SIGKILL: to send what it has begun to send."""
+    return GATEWAY_GRACE + 5.0
 
 
 def grace(settings: Settings) -> float:

@@ -13,7 +13,7 @@ from storage.base.settings import PREFIX, Settings, SettingsError
 
 ENVIRONMENT = "environment"
 # A stack starts these servers itself and chooses where they listen.
-OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3_secret_key", "api_url")
+OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3_secret_key", "api_url", "git_url")
 
 
 def save_environment(folder: Path, chosen: Settings) -> None:

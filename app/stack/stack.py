@@ -12,6 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ import app
 from app.stack import commands, state
 from app.stack.commands import SERVERS
 from app.stack.environment import save_environment
+from app.stack.fronts import Front
 from app.stack.health import answers, ask_health, is_at_work
 from app.stack.log_files import Rotation
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
@@ -32,7 +34,6 @@ from app.stack.servers import (
     find_redis,
     find_s3,
     free_ports,
-    reason_of,
     redis_server,
     reserved,
     s3_server,
@@ -41,8 +42,6 @@ from storage.access.tokens import hash_of
 from storage.base.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
-# Connections that wait until an API process accepts them.
-_BACKLOG = 2048
 # Seconds within which all is well again after one process was restarted, and between two looks whether it is.
 _FIT_PATIENCE, _FIT_EVERY = 90.0, 0.1
 FLOWER_USER = "sluice"
@@ -51,8 +50,8 @@ FLOWER_USER = "sluice"
 class Stack:
     """Everything, started by `start` or `with`, and stopped by `stop` or at the end of the `with`.
 
-    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), sender (webhooks), beat and
-    flower.
+    Processes are named redis, s3, api, gateway, worker (commits), merger (merges and upkeep), sender (webhooks), beat
+    and flower.
     """
 
     def __init__(
@@ -74,6 +73,8 @@ class Stack:
         environ: Mapping[str, str] | None = None,
         with_tokens: bool = False,
         with_webhooks: bool = False,
+        with_gateway: bool = False,
+        git_port: int = 0,
     ) -> None:
         """Describe a stack; nothing runs yet.
 
@@ -82,7 +83,8 @@ class Stack:
         on the loopback; `environ` is given to the processes in addition to their settings;
         `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped; `with_tokens` gives it a root
         token, without which nobody is let in who has no other one, and Redis a password; `with_webhooks` gives it a key
-        for webhooks, and a process that calls them.
+        for webhooks, and a process that calls them; `with_gateway` gives it a gateway, at the API's
+        address.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -98,13 +100,12 @@ class Stack:
         self._environ = dict(environ or {})
         self._with_tokens = with_tokens
         self._with_webhooks = with_webhooks
+        self._with_gateway, self._git_port = with_gateway, git_port
         self._webhook_key = ""
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[str] | None = None
         self._supervisor: Supervisor | None = None
-        # Where the API listens: clients' socket, and one of each API process, by which it can be asked alone.
-        self._listener: socket.socket | None = None
-        self._own_listener: socket.socket | None = None
+        self._fronts: dict[str, Front] = {}  # of the processes that clients reach
         self.data = data or Path()
         self.settings = Settings()
         self.flower_password = ""
@@ -117,6 +118,11 @@ class Stack:
     def url(self) -> str:
         """Where the API answers."""
         return f"http://{_reachable(self._host)}:{self._api_port}"
+
+    @property
+    def git_url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://{_reachable(self._host)}:{self._git_port}"
 
     @property
     def flower_url(self) -> str:
@@ -139,10 +145,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, first the processes that write, and unlock the data folder (a temporary one is removed)."""
-        # Whoever connects from now on should be refused, instead of waiting for nobody.
-        for listener in (self._listener, self._own_listener):
-            if listener:
-                listener.close()
+        for front in self._fronts.values():
+            front.close()
         if self._supervisor:
             running = self._supervisor.processes
             self._supervisor.stop(*[name for name in reversed(running) if name not in SERVERS])
@@ -178,8 +182,8 @@ class Stack:
         assert self._supervisor
         for name in names or list(self.processes):
             began = time.monotonic()
-            if name == "api":
-                self._replace_api(self._supervisor)
+            if front := self._fronts.get(name):
+                front.replace(partial(self._front_command, name), self._supervisor.replace)
             else:
                 self.halt(name)
                 self.resume(name)
@@ -210,7 +214,12 @@ class Stack:
     def _start(self) -> None:
         self._check()
         flower_port = self._flower_port if self._with_flower else 0
-        with reserved(("the API", self._host, self._api_port), ("Flower", "127.0.0.1", flower_port)):
+        git_port = self._git_port if self._with_gateway else 0
+        with reserved(
+            ("the API", self._host, self._api_port),
+            ("the gateway", self._host, git_port),
+            ("Flower", "127.0.0.1", flower_port),
+        ):
             redis, s3 = self._prepare()
         assert self._supervisor
         self._supervisor.start(redis.command, s3.command)
@@ -220,9 +229,14 @@ class Stack:
             own["root_token_sha256"] = hash_of(self.token)
         if self._with_webhooks:
             own["webhook_key"] = self._webhook_key
+        if self._with_gateway:
+            own |= {"git_url": self.git_url, "gateway_folder": str(self.data / "gateway")}
         self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
         save_environment(self.data, self.settings)
-        self._listener = _listen(self._host, self._api_port)
+        self._fronts["api"] = Front("the API", self._host, self._api_port, commands.api)
+        if self._with_gateway:
+            argv = partial(commands.gateway, self.settings.gateway_threads)
+            self._fronts["gateway"] = Front("the gateway", self._host, self._git_port, argv)
         self._supervisor.start(*self._own_commands())
 
     def _check(self) -> None:
@@ -252,11 +266,14 @@ class Stack:
         if self._with_webhooks and not known.webhook_key:
             known = dataclasses.replace(known, webhook_key=state.new_webhook_key())
         self._webhook_key = known.webhook_key
-        ports = free_ports(3 + S3_PORTS, known.ports)
+        ports = free_ports(4 + S3_PORTS, known.ports)
         state.save(self.data, dataclasses.replace(known, ports=ports))
         self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
+        self._git_port = self._git_port or ports[3 + S3_PORTS]
         redis = redis_server(self.data / "redis", ports[2], password=known.redis_password if self._with_tokens else "")
-        s3 = s3_server(self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3:], program=self._s3_program)
+        s3 = s3_server(
+            self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3 : 3 + S3_PORTS], program=self._s3_program
+        )
         return redis, s3
 
     def _remembered(self) -> state.State:
@@ -275,7 +292,7 @@ class Stack:
         workers = commands.worker(self.settings.commit_workers)
         grace = commands.grace(self.settings)
         own = [
-            self._api_command(),
+            *map(self._front_command, self._fronts),
             self._command("worker", workers, lambda: _node_answers(self.settings, "commits"), grace),
             self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
@@ -289,28 +306,10 @@ class Stack:
             own.append(self._command("flower", argv, lambda: answers(f"{self.flower_url}/healthcheck")))
         return own
 
-    def _api_command(self) -> Command:
-        """An API process: it accepts from the clients' socket, which outlives it, and has one for its readiness."""
-        assert self._listener
-        own = self._own_listener = _listen("127.0.0.1", 0)
-        port = own.getsockname()[1]
-        descriptors = self._listener.fileno(), own.fileno()
-        argv = commands.api(*(f"fd://{descriptor}" for descriptor in descriptors))
-        made = self._command("api", argv, lambda: answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
-        return dataclasses.replace(made, descriptors=descriptors)
-
-    def _replace_api(self, supervisor: Supervisor) -> None:
-        old = self._own_listener
-        new = self._api_command()
-        try:
-            supervisor.replace(new)
-        except BaseException:
-            # The old process goes on, and may have to be started again.
-            self._own_listener, old = old, self._own_listener
-            raise
-        finally:
-            if old:
-                old.close()
+    def _front_command(self, name: str) -> Command:
+        """Return the command of a process that clients reach."""
+        grace = commands.api_grace() if name == "api" else commands.gateway_grace()
+        return self._fronts[name].command(lambda argv, ready: self._command(name, argv, ready, grace))
 
     def _command(
         self, name: str, argv: list[str], ready: Callable[[], bool] | None = None, grace: float = 20.0
@@ -326,14 +325,6 @@ class Stack:
         if name == "flower":
             more["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{self.flower_password}"
         return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready, grace=grace)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as reason:
-        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason_of(reason)}") from reason
 
 
 def _node_answers(settings: Settings, node: str) -> bool:

@@ -53,6 +53,9 @@ _ABOVE_ZERO = (
     "principal_burst",
     "principal_rate_exchange",
     "commit_share",
+    "gateway_threads",
+    "gateway_processes",
+    "gateway_request_bytes",
 )
 
 

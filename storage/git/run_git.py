@@ -84,6 +84,17 @@ def program() -> str:
     return shutil.which("git") or "git"
 
 
+def run_for_user(*arguments: str) -> int:
+    """Run Git as its user would, with the terminal and the whole environment of this process; return its status.
+
+    Raises GitFailed where there is no Git.
+    """
+    try:
+        return subprocess.run([program(), *arguments], check=False).returncode
+    except OSError as error:
+        raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+
+
 class Git:
     """Git in one place, with one environment. Safe for threads."""
 
@@ -125,11 +136,15 @@ class Git:
         stdin: int = subprocess.DEVNULL,
         stderr: int | IO[bytes] | None = None,
         pass_fds: Sequence[int] = (),
+        alone: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command whose output is read while it runs. Raises GitFailed where there is no Git."""
+        """Start a command whose output is read while it runs. Raises GitFailed where there is no Git.
+
+        With `alone` it leads a group of its own, by which what it starts can be ended with it.
+        """
         try:
             return subprocess.Popen(
-                self._command(arguments), env=self._environment, pass_fds=pass_fds,
+                self._command(arguments), env=self._environment, pass_fds=pass_fds, process_group=0 if alone else None,
                 stdin=stdin, stdout=subprocess.PIPE, stderr=stderr,
             )  # fmt: skip
         except OSError as error:

@@ -82,6 +82,9 @@ CALL_RETRIES = Counter("sluice_call_retries", "Tries that the bucket was asked a
 
 WEBHOOKS = Counter("sluice_webhook_deliveries", "Deliveries to webhooks that ended.", ("outcome",))
 
+GIT_ANSWERS = Counter("sluice_git_answers", "Answers of gateways: refs, and packs by how they were made.", ("how",))
+GIT_BYTES = Counter("sluice_git_bytes", "Bytes of packs that gateways have sent, by how they were made.", ("how",))
+
 ALL: tuple[Counter | Histogram, ...] = tuple(
     [known for known in list(globals().values()) if isinstance(known, (Counter, Histogram))]
 )

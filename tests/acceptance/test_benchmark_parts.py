@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import far, flood, landing, ratios, reads, tokens, wide
 from benchmarks.client import Import
+from benchmarks.clones import run as clones
 from benchmarks.contention import run as contention
 from benchmarks.contention.plan import plan
 from benchmarks.landing import Phase
@@ -161,3 +162,15 @@ def test_reads_are_compared_with_those_of_git(tmp_path: Path):
         "tar archive, to git archive",
     ]
     assert {len(figure.rounds) for figure in figures} == {2}
+
+
+def test_clones_are_compared_with_those_of_git_http_backend(tmp_path: Path):
+    few = clones.Plan(changesets=20, clients=(1, 2), seconds=0.1)
+    figures = clones.run(SMALL, tmp_path, quiet, rounds=2, plan=few, s3="seaweedfs")
+    assert len(figures) == 2 * (6 * 2 + 2), "six kinds, by one client and by two, and two times; whole and slice"
+    by_name = {figure.name: figure for figure in figures}
+    assert by_name["depth 1, a slice, 2 clients"].details["goal"] == 5.0
+    assert all(len(figure.rounds) == 2 for figure in figures)
+    full, first = by_name["full, the whole, 1 clients"], by_name["full, asked first, the whole, 1 clients"]
+    assert full.details["bytes"]["gateway"] > by_name["fetch, the whole, 1 clients"].details["bytes"]["gateway"]
+    assert first.details["bytes"]["gateway"] > 0

@@ -250,7 +250,7 @@ def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
     monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
     data = tmp_path / "data"
     call = [sys.executable, "-c", "from app.cli import main; main()"]
-    options = ["--data", str(data), "--port", "0", "--no-flower", "--s3", s3_kind]
+    options = ["--data", str(data), "--port", "0", "--git-port", "0", "--no-flower", "--s3", s3_kind]
     with subprocess.Popen([*call, "up", *options], cwd=ROOT, stderr=subprocess.PIPE, text=True) as up, ended(up):
         assert up.stderr
         panel = ""
@@ -264,9 +264,16 @@ def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
             while restarting.poll() is None:
                 assert fetch(f"{found[1]}/healthz")["alive"] is True
             assert restarting.stdout
-            assert list(json.loads(restarting.stdout.read())) == ["api", "worker", "merger", "sender", "beat"]
+            assert list(json.loads(restarting.stdout.read())) == [
+                "api",
+                "gateway",
+                "worker",
+                "merger",
+                "sender",
+                "beat",
+            ]
         after = {child.pid for child in psutil.Process(up.pid).children()}
-        assert (len(before), len(after), len(before & after)) == (7, 7, 2), "Redis and S3 are the same"
+        assert (len(before), len(after), len(before & after)) == (8, 8, 2), "Redis and S3 are the same"
         up.terminate()
         up.communicate()
     done = subprocess.run(restart, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -112,14 +112,14 @@ def serving(settings: Settings, folder: Path) -> Iterator[Server]:
     argv = commands.runnable(commands.api(f"127.0.0.1:{port}"))
     environ = environment(settings, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     with Supervisor(folder / "logs", restart=False) as supervisor:
-        supervisor.start(Command("api", argv, environ, folder, lambda: _answers(port), grace=commands.api_grace()))
+        supervisor.start(Command("api", argv, environ, folder, lambda: answers_at(port), grace=commands.api_grace()))
         server = Server(port, supervisor.processes["api"])
         yield server
         for connection in server.opened:
             connection.close()
 
 
-def _answers(port: int) -> bool:
+def answers_at(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/healthz")

@@ -22,8 +22,9 @@ _PORT = click.IntRange(0, 65535)
 
 @click.command("up", short_help="Run the whole stack on this machine.")
 @stack_folder("Folder for all data: the bucket, Redis, credentials, logs.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that API and gateway listen on.")
 @click.option("--port", type=_PORT, default=8080, show_default=True, help="Port of the API; 0: any free port.")
+@click.option("--git-port", type=_PORT, default=8081, show_default=True, help="Port of the gateway, for Git; 0: any.")
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback interface.")
 @click.option("--flower-port", type=_PORT, default=5555, show_default=True, help="Port of Flower; 0: any free port.")
 @click.option(
@@ -39,8 +40,10 @@ _PORT = click.IntRange(0, 65535)
     show_default=True,
     help="S3 server; auto: MinIO if it is on PATH, else SeaweedFS.",
 )
-def command(data: Path, host: str, port: int, flower: bool, flower_port: int, workers: int | None, s3: str) -> None:
-    """Run Redis, an S3 server, the API, workers, beat and Flower on this machine, without Docker.
+def command(
+    data: Path, host: str, port: int, git_port: int, flower: bool, flower_port: int, workers: int | None, s3: str
+) -> None:
+    """Run Redis, an S3 server, the API, the gateway, workers, beat and Flower on this machine, without Docker.
 
     Ctrl-C or SIGTERM stops everything. The data folder keeps all data until the next start. `sluice restart` restarts
     the processes without failing a request.
@@ -58,7 +61,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     chosen = limits() | ({"commit_workers": workers} if workers else {})
     stack = Stack(
         data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower, with_tokens=True,
-        with_webhooks=True,
+        with_webhooks=True, with_gateway=True, git_port=git_port,
     )  # fmt: skip
     asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
     signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
@@ -85,6 +88,7 @@ def _panel(stack: Stack, flower: bool) -> Panel:
     """The addresses, and what to try first."""
     rows = Table.grid(padding=(0, 2))
     rows.add_row("[bold]API[/]", f"[link={stack.url}]{stack.url}[/link]")
+    rows.add_row("[bold]Git[/]", f"{stack.git_url}/git/SLICE.git, or `sluice clone SLICE`")
     if flower:
         password = stack.flower_password if stack.fresh else f"in {stack.data / 'stack.json'}"
         rows.add_row("[bold]Flower[/]", f"[link={stack.flower_url}]{stack.flower_url}[/link]")

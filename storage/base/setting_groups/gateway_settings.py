@@ -7,7 +7,7 @@ from storage.base.setting_groups.api_settings import setting
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """How much disk clone stores take, and how they are kept."""
+    """How much disk clone stores take, how they are kept, and how a gateway serves them."""
 
     clone_bytes: int = setting(
         32 << 30,
@@ -26,4 +26,34 @@ class GatewaySettings:
     )
     clone_wait: float = setting(
         10.0, "seconds", "Time that a request waits while somebody else brings the same clone store up to date."
+    )
+    git_url: str = setting(
+        "",
+        "URL",
+        "Address of the gateway as clients reach it, such as http://host:port; GET /v1 tells it, and so `sluice clone`"
+        " finds it.",
+    )
+    gateway_folder: str = setting(
+        "", "path", "Folder of a gateway for clone stores and kept answers. Empty: one below that for temporary files."
+    )
+    gateway_threads: int = setting(
+        128, "requests", "Requests that a gateway answers at once; further ones wait for their turn."
+    )
+    gateway_processes: int = setting(16, "processes", "Processes of Git that a gateway runs at once.")
+    gateway_patience: float = setting(
+        50.0,
+        "seconds",
+        "How long a request of Git waits for its clone store to be up to date, and for a process; then it gets 503.",
+    )
+    gateway_request_bytes: int = setting(
+        32 << 20, "bytes", "Maximum size of a request to clone or fetch, inflated; above it 413."
+    )
+    gateway_answer_bytes: int = setting(
+        4 << 30,
+        "bytes",
+        "Packs that were sent are kept on a gateway's disk up to this size together, for clients that ask for the same;"
+        " each may have a fourth of it. 0: none is kept.",
+    )
+    gateway_bundle_bytes: int = setting(
+        4 << 20, "bytes", "A clone store with packs above this size is offered as a bundle too. 0: none is."
     )

@@ -25,7 +25,8 @@ CLIENTS = [
     "audit", f"audit --changeset {ID}", "audit --follow -n 1",
     f"abandon {ID}", "changesets", "changesets --label a=b --since 1h", "mine",
     f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
-    "claim docs/ --intent Docs", "claims", "limits",
+    "claim docs/ --intent Docs", "claims", "limits", "clone web",
+    "blame web/a.txt", f"show {COMMIT}", f"revert {ID}", "tag create v1.0", "tag delete v1.0", "tag list",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
     "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",
@@ -37,7 +38,21 @@ CLIENTS = [
 ]  # fmt: skip
 # Those of the rest that ask Redis and the bucket.
 OPERATORS = ["backup copy", "export copy.git", "gc", "rebuild", "verify"]
-OTHERS = {"contend", "demo", "replay", "replay-merges", "restart", "restore", "settings", "up", "checkout"}
+OTHERS = {
+    "contend",
+    "demo",
+    "import",
+    "replay",
+    "replay-merges",
+    "restart",
+    "restore",
+    "settings",
+    "up",
+    "checkout",
+    "credential",
+    "pull",
+    "push",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from app import __version__
 from app.openapi.page import POLICY
 from app.openapi.problem_types import TYPES
+from storage.base.settings import Settings
 from storage.log.entry import FORMATS
 from tests.support.api import Api
 
@@ -20,6 +22,12 @@ def test_the_index_leads_to_every_operation(api: Api) -> None:
     for name in ("docs", "openapi", "problems"):
         assert api.http.get(index[name]).status_code == 200
     assert index["operations"]["submitChangeset"] == {"method": "POST", "href": "/v1/slices/{slice}/changesets"}
+
+
+def test_the_index_says_where_repositories_are(settings: Settings, api: Api) -> None:
+    assert api.get("")["git"] is None
+    with_gateway = Api(replace(settings, git_url="https://git.example.org/"), api.world)
+    assert with_gateway.get("")["git"] == "https://git.example.org/git/"
 
 
 def test_the_version_says_which_entries_are_read(api: Api) -> None:

@@ -60,6 +60,7 @@ def test_each_metric_has_the_value_of_the_repository(world: World) -> None:
     assert 0 < found.pop("sluice_oldest_queued_seconds") < 3600
     assert found == {
         "sluice_event_streams": 0.0,
+        "sluice_git_requests": 0.0,
         "sluice_long_polls": 0.0,
         "sluice_committed_total": 2.0,
         "sluice_landed_total": 1.0,

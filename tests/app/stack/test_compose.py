@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "tests" / "testdata" / "compose-spec" / "compose-spec.json"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = ("api", "worker", "merger", "sender", "beat", "flower")
+OURS = ("api", "gateway", "worker", "merger", "sender", "beat", "flower")
+SERVERS = ("redis", "minio")
 # `${NAME}`, `${NAME:-default}`, `${NAME:?message}`; `$$` is a dollar.
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?:(:[-?])([^}]*))?\}")
 
@@ -60,6 +61,7 @@ def test_compose_yaml_is_valid_by_the_compose_specification():
     ("service", "argv"),
     [
         ("api", commands.api("0.0.0.0:8080")),
+        ("gateway", commands.gateway(settings.Settings().gateway_threads, "0.0.0.0:8081")),
         ("worker", commands.worker(settings.Settings().commit_workers)),
         ("merger", commands.merger()),
         ("sender", commands.sender(settings.Settings().webhook_senders)),
@@ -112,8 +114,9 @@ def test_flower_and_the_console_are_on_the_loopback_and_redis_is_private():
 
 def test_every_service_has_a_health_check_and_servers_have_volumes():
     assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == set()
-    assert set(COMPOSE["volumes"]) == {"redis", "minio"}
-    for name in COMPOSE["volumes"]:
+    assert set(COMPOSE["volumes"]) == {"redis", "minio", "clones"}
+    assert SERVICES["gateway"]["volumes"] == ["clones:" + SERVICES["gateway"]["environment"]["SLUICE_GATEWAY_FOLDER"]]
+    for name in SERVERS:
         assert [volume.split(":")[0] for volume in SERVICES[name]["volumes"]] == [name]
 
 

@@ -38,7 +38,9 @@ def busy() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("options", "whose"), [({"api_port": True}, "the API"), ({"flower_port": True}, "Flower")], ids=["api", "flower"]
+    ("options", "whose"),
+    [({"api_port": 1}, "the API"), ({"git_port": 1, "with_gateway": 1}, "the gateway"), ({"flower_port": 1}, "Flower")],
+    ids=["api", "git", "flower"],
 )
 def test_a_busy_port_is_an_error_that_names_it(options: dict[str, Any], whose: str, busy: int, tmp_path: Path) -> None:
     stack = Stack(tmp_path / "data", **dict.fromkeys(options, busy))
@@ -64,14 +66,16 @@ def test_a_port_of_flower_that_is_not_started_may_be_busy(busy: int, tmp_path: P
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_a_host_that_is_not_this_machine_is_an_error(host: str, tmp_path: Path) -> None:
-    answer = sluice("up", "--data", tmp_path / "data", "--host", host, "--no-flower", "--port", free_ports(1)[0])
+    answer = sluice(
+        "up", "--data", tmp_path / "data", "--host", host, "--no-flower", "--port", free_ports(1)[0], "--git-port", 0
+    )
     assert answer.exit_code == exit_codes.REFUSED
     assert f"error: the API cannot listen on {host}:" in answer.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sluice_up_names_the_busy_port(busy: int, tmp_path: Path) -> None:
-    answer = sluice("up", "--data", tmp_path / "data", "--port", 0, "--flower-port", busy)
+    answer = sluice("up", "--data", tmp_path / "data", "--port", 0, "--git-port", 0, "--flower-port", busy)
     assert answer.exit_code == exit_codes.REFUSED
     assert f"error: Flower cannot listen on 127.0.0.1:{busy}: Address already in use" in answer.stderr
 
@@ -79,6 +83,6 @@ def test_sluice_up_names_the_busy_port(busy: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"version": 99}), json.dumps({"version": 1})])
 def test_a_damaged_folder_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text(text)
-    answer = sluice("up", "--data", tmp_path, "--port", 0, "--flower-port", 0)
+    answer = sluice("up", "--data", tmp_path, "--port", 0, "--git-port", 0, "--flower-port", 0)
     assert answer.exit_code == exit_codes.REFUSED
     assert f"error: {tmp_path / 'stack.json'} " in answer.stderr

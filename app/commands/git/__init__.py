@@ -1,0 +1,1 @@
+"""Commands that run Git: what they do, plain Git does as well."""
