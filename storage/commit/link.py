@@ -34,6 +34,9 @@ from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Closing, Decided, Decision, MergedFile, Status, Submitter
 from storage.view.snapshot import Snapshot
 
+_KEEP_PUSHED = frozenset({Status.COMMITTED, Status.CONFLICTED})
+"""Of which decisions the record tells the pushed commit: another push of it is answered with them."""
+
 
 @dataclass(slots=True)
 class Linked:
@@ -327,6 +330,7 @@ class Linker:
             priority=changeset.priority,
             covers=covers,
             facts=facts_of(changeset, covers),
+            pushed=changeset.pushed if record.status in _KEEP_PUSHED else None,
         )
 
     def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:

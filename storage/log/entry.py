@@ -140,7 +140,9 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
 
     @property
     def least_format(self) -> int:
-        """4 with an actor, 2 with its global commit."""
+        """5 with a pushed commit, 4 with an actor, 2 with its global commit."""
+        if any(record.pushed for record in self.decided):
+            return GIT_FORMAT
         return max(PUBLISHED_FORMAT if self.published else FORMATS[0], _with_actor(self.actor))
 
     @property

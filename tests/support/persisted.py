@@ -23,6 +23,7 @@ from storage.git.threeway import Strategy
 from storage.log import entry_bundles, manifest
 from storage.log.log import follow
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Pushed
 from storage.lookup import archive, tables
 from storage.view import segments
 from storage.view.rows import Forgotten
@@ -89,6 +90,27 @@ def webhooks() -> tuple[Seq, bytes]:
 def tags() -> tuple[Seq, bytes]:
     """Return an entry of tags, behind that, of format 5."""
     return Seq(len(ENTRIES) + 4), (TESTDATA / "entries" / "v5-tags.json").read_bytes()
+
+
+def pushed() -> tuple[Seq, bytes]:
+    """Return an entry of changesets that were pushed as commits, behind the entry of format 3."""
+    return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v5-pushed.json").read_bytes()
+
+
+def pushed_changesets() -> list[Changeset]:
+    """Return changesets that came as commits: in UTF-8, and in another encoding."""
+    author, lines = Ident("Ä", "a@example.org", 1700000000, 60), "Ä <a@example.org> 1700000000 +0100"
+    made = [
+        Pushed.of(oid("1"), lines.encode(), lines.encode(), "Grüße\n\n\n".encode()),
+        Pushed.of(oid("2"), lines.encode("latin-1"), lines.encode("latin-1"), b"Gr\xfc\xdfe\n", b"ISO-8859-1"),
+    ]
+    return [
+        Changeset(
+            id=ChangesetId(ulid(last)), pack=PACK, slice=SliceId(ulid("A3")), base_commit=oid("3"), author=author,
+            message="Grüße\n", changes=(Proposal("delete", b"gone", 0),), pushed=each,
+        )
+        for last, each in zip(("AV", "AW"), made, strict=True)
+    ]  # fmt: skip
 
 
 def changesets() -> list[Changeset]:
@@ -177,6 +199,7 @@ def _in_a_folder(write: Callable[[Path], None], name: str) -> bytes:
 def samples() -> Iterator[tuple[str, bytes]]:
     """Yield each kind's file with what this version writes."""
     yield "v1.manifest", manifest.join([manifest.encode(changeset) for changeset in changesets()])
+    yield "v1-pushed.manifest", manifest.join([manifest.encode(changeset) for changeset in pushed_changesets()])
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
     yield "v4.3.segment", segments.encode(segment())
