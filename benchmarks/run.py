@@ -42,6 +42,7 @@ from benchmarks.clones import run as clones
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
+from benchmarks.pushes import run as pushes
 from benchmarks.repos import Repo
 from benchmarks.show import QUIET, say, show
 from benchmarks.toxiproxy import HOW, PROGRAM, VARIABLE, find_toxiproxy
@@ -92,6 +93,7 @@ class Plan:
     far_seconds: float
     flood: flood.Plan
     clones: clones.Plan
+    pushes: pushes.Plan
     histories: Sequence[Path] = (importing.HERE,)
     s3: str = "auto"
 
@@ -131,6 +133,7 @@ FULL = Plan(
     far_seconds=far.SECONDS,
     flood=flood.Plan(),
     clones=clones.Plan(),
+    pushes=pushes.Plan(),
 )
 # Enough to see that all of it works, and the order of magnitude.
 QUICK = Plan(
@@ -162,6 +165,7 @@ QUICK = Plan(
     far_seconds=3.0,
     flood=flood.QUICK,
     clones=clones.QUICK,
+    pushes=pushes.QUICK,
 )
 
 
@@ -268,6 +272,10 @@ def _clones(plan: Plan, folder: Path) -> list[Figure]:
     return clones.run(plan.workload, folder, say, rounds=plan.rounds, plan=plan.clones, s3=plan.s3)
 
 
+def _pushes(plan: Plan, folder: Path) -> list[Figure]:
+    return pushes.run(plan.workload, folder, say, rounds=plan.rounds, plan=plan.pushes, s3=plan.s3)
+
+
 # In the order in which they are run.
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
@@ -282,12 +290,13 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "projection": _projection,
     "reads": _reads,
     "clones": _clones,
+    "pushes": _pushes,
     "far": _far,
     "wide": _wide,
     "import": _import,
 }
 # Those that take long, and are run where they are asked for.
-LONG = {"far", "wide", "clones", "import"}
+LONG = {"far", "wide", "clones", "pushes", "import"}
 
 
 @click.command()
@@ -308,7 +317,7 @@ LONG = {"far", "wide", "clones", "import"}
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="Run only this part; repeatable. Default: all but far, wide, clones and import.",
+    help="Run only this part; repeatable. Default: all but far, wide, clones, pushes and import.",
 )
 @click.option(
     "--phase",

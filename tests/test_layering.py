@@ -77,8 +77,8 @@ _TABLE = {
     "app.listening": "",
     "app.guard": "backends access app.access app.shares app.service",
     "app.gateway": (
-        "access base metrics backends git projection view coordination repository clones app.protocol app.access "
-        "app.shares app.service app.listening"
+        "access base metrics backends git log projection view coordination queue repository operations clones "
+        "app.protocol app.access app.shares app.intake app.service app.listening"
     ),
     "app.openapi": "access base git webhooks log app.protocol app.access app.guard",
     "app.routes": (
@@ -124,6 +124,7 @@ LONGEST = 400
 # The pure core: values in, values out.
 PURE = {
     "app.admin.submitters",
+    "app.gateway.receive.commits",
     "app.shares.bucket",
     "app.protocol.changesets.submissions",
     "storage.access.covering",

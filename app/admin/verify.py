@@ -28,7 +28,7 @@ from storage.log.entry import SLOTS, Close, Commits, CorruptEntry, Entry, log_po
 from storage.log.log import Log, follow
 from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
-from storage.lookup.archive import CLOSED_BY, GLOBAL_COMMITS, MANIFESTS, POSITIONS, read_all
+from storage.lookup.archive import CLOSED_BY, GLOBAL_COMMITS, MANIFESTS, POSITIONS, PUSHED, read_all
 from storage.queue import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
@@ -87,6 +87,7 @@ class _Contents(LogSummary):
         self.outcomes: dict[str, Decided] = {}
         self.closed: dict[str, list[tuple[str, int]]] = {}  # what closed a changeset's conflict, and in which entry
         self.commits: dict[str, int] = {}  # global ones, with their entries
+        self.pushed: dict[str, list[tuple[str, int]]] = {}  # the changesets that a pushed commit became, in which entry
         self._findings = findings
 
     def add(self, entry: Entry, entry_hash: str) -> None:
@@ -101,6 +102,8 @@ class _Contents(LogSummary):
             self.outcomes[decided.id] = Decided(decided.status, decided.commit, position, submitter)
             if decided.closes:
                 self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
+            if decided.pushed:
+                self.pushed.setdefault(decided.pushed.commit, []).append((decided.id, entry.seq))
         if isinstance(entry, Close):
             for closed in entry.closed:
                 self.closed.setdefault(closed.id, []).append((closed.by or "", entry.seq))
@@ -215,6 +218,7 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
             archived = {by for by, seq in closers if seq <= named.archived}
             if archived and (closer := CLOSED_BY.find(rows, changeset)) not in archived:
                 findings.differ(f"archive: changeset {changeset} is listed as closed by {closer}")
+        _check_pushed(rows, contents, findings)
         for commit, seq in contents.commits.items():
             if seq <= named.archived and GLOBAL_COMMITS.find(rows, commit) != seq:
                 findings.differ(f"archive: commit {commit} is listed under entry {GLOBAL_COMMITS.find(rows, commit)}")
@@ -242,6 +246,13 @@ def _not_located(repo: Repository, oids: Iterable[ObjectId]) -> list[ObjectId]:
         located = repo.archive.locate(some)
         absent += [oid for oid, at in zip(some, located, strict=True) if at is None]
     return absent
+
+
+def _check_pushed(rows: Mapping[bytes, bytes], contents: _Contents, findings: Findings) -> None:
+    for commit, became in contents.pushed.items():
+        archived = {changeset for changeset, seq in became if seq <= contents.named.archived}
+        if archived and (found := PUSHED.find(rows, commit)) not in archived:
+            findings.differ(f"archive: pushed commit {commit} is listed as {found}")
 
 
 def _archived_rows(repo: Repository, contents: _Contents) -> dict[bytes, bytes]:

@@ -14,10 +14,11 @@ from werkzeug.routing import BaseConverter
 
 from app.access.authentication import Access
 from app.access.caller import Caller
-from app.gateway import fetches
+from app.gateway import fetches, pushes
 from app.gateway.answers import Answers, own_folder
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
+from app.gateway.receive.receiver import Receiver
 from app.gateway.services import Gateway, gateway
 from app.gateway.stores import Stores
 from app.gateway.streams import Watch
@@ -62,16 +63,18 @@ def create_app(chosen: Settings | None = None) -> Flask:
     processes = GitProcesses(chosen.gateway_processes, chosen.gateway_patience)
     answers = Answers(own_folder(folder / "answers"), chosen.gateway_answer_bytes)
     watch = Watch()
+    access, rates = Access(repo), Rates(chosen, RequestCounts(repo.view).add)
     services = app.extensions["sluice"] = Gateway(
         repo,
-        Access(repo),
-        Rates(chosen, RequestCounts(repo.view).add),
+        access,
+        rates,
         Stores(repo, Clones(repo, folder / "clones")),
         processes,
         answers,
         Bundles(answers, processes, chosen.gateway_bundle_bytes),
         watch,
         Reporter(chosen, "gateway", lambda: {"git_requests": watch.count}),
+        Receiver(repo, access, rates, folder / "pushes"),
     )
     services.start()
     app.url_map.converters["repository"] = RepositoryName
@@ -83,6 +86,7 @@ def create_app(chosen: Settings | None = None) -> Flask:
     app.add_url_rule("/healthz", "alive", _alive)
     app.add_url_rule("/readyz", "ready", _ready)
     app.register_blueprint(fetches.routes, url_prefix="/git")
+    app.register_blueprint(pushes.routes, url_prefix="/git")
     return app
 
 
@@ -112,7 +116,8 @@ def _let_in() -> None:
     here = gateway()
     with deadline.budget("request_budget", here.settings.request_budget):
         g.caller = who = here.access.caller(request.headers.get("Authorization"))
-    _count(here, who)
+    if request.endpoint != "pushes.receive_pack":  # which counts itself, and tells its client in words of the protocol
+        _count(here, who)
 
 
 def _count(here: Gateway, who: Caller) -> None:

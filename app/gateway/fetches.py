@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from app.access.current import caller
 from app.gateway.answers import Broken, Reader
 from app.gateway.bundles import NAME as BUNDLE
+from app.gateway.pushes import RECEIVE, advertise
 from app.gateway.sending import Exchange, answer
 from app.gateway.services import gateway
 from app.gateway.wire import protocol
@@ -40,8 +41,10 @@ def protocol_version() -> int:
 def info_refs(name: str) -> Response:
     """Begin a conversation: what the server speaks, or by protocol version 0 its refs."""
     service = request.args.get("service")
+    if service == RECEIVE:
+        return advertise(name)
     if service != UPLOAD:
-        raise http_problem(403, "it can be cloned and fetched, by Git's smart protocol alone")
+        raise http_problem(403, "it can be cloned, fetched and pushed to, by Git's smart protocol alone")
     here = gateway()
     if protocol_version() == 2:
         here.stores.find(caller(), name)

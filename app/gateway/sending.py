@@ -83,6 +83,10 @@ class Exchange:
         response.content_length = size
         return _typed(response, kind)
 
+    def sends(self, source: Source, kind: str, how: str) -> Response:
+        """Return the response with what a source yields; `how` is what it is counted as."""
+        return self._send(source, kind, how)
+
     def _send(self, source: Source, kind: str, how: str) -> Response:
         self._running.reads(source)
         return answer(Sent(source, self._when_sent(how)), kind)

@@ -12,6 +12,7 @@ from app.access.caller import Caller
 from app.gateway.answers import Answers
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
+from app.gateway.receive.receiver import Receiver
 from app.gateway.stores import Found, Stores
 from app.gateway.streams import Watch
 from app.shares.rates import Rates
@@ -34,15 +35,18 @@ class Gateway:
     bundles: Bundles
     watch: Watch
     reporter: Reporter
+    receiver: Receiver
 
     def start(self) -> None:
         """Start the threads that look at rights, count, and report."""
         self.watch.start()
         self.reporter.start()
         self.rates.start()
+        self.receiver.start()
 
     def stop(self) -> None:
         """End them."""
+        self.receiver.stop()
         self.watch.stop()
         self.reporter.stop()
         self.rates.stop()

@@ -144,4 +144,5 @@ def _changeset(
         trace=item.trace,
         priority=submission.priority,
         labels=submission.labels,
+        pushed=submission.pushed,
     )

@@ -21,7 +21,7 @@ from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, State, tip_of
 from storage.clones.objects import Projector
 from storage.log.entry import CorruptEntry, decode, digest
-from storage.projection.follow import EVERYTHING, Follower, Redefined, Settled, Step, begun
+from storage.projection.follow import EVERYTHING, Follower, Imported, Redefined, Settled, Step, begun
 from storage.projection.slice_trees import SliceTrees
 from storage.repository import Repository
 from storage.view.snapshot import Slice
@@ -82,9 +82,15 @@ class CatchUp:
         for entry, entry_hash in self.entries.follow(state.seq + 1, head.applied, state.hash):
             read = entry.seq
             for settled in follower.add(entry, entry_hash):
+                imported = next((step for step in settled.steps if isinstance(step, Imported)), None)
+                if imported is not None:
+                    state = self._write(projector, state)
+                    self._take_in(imported)
                 projector.take(settled.steps)
                 state = _behind(settled, state)
-                if len(projector.rows) >= _PACK_COMMITS or projector.size >= _PACK_BYTES:
+                if imported is not None:
+                    state = self._write(projector, state, imported=True)
+                elif len(projector.rows) >= _PACK_COMMITS or projector.size >= _PACK_BYTES:
                     state = self._write(projector, state)
         if read < head.applied:
             raise ViewStale("the log does not reach as far as the view")
@@ -115,11 +121,18 @@ class CatchUp:
             return Follower(EVERYTHING, tip=tip_of(state))
         return Follower(frozenset(state.paths), of.id, state.version, of.version, tip_of(state))
 
-    def _write(self, projector: Projector, state: State) -> State:
-        """Write what was taken."""
+    def _take_in(self, imported: Imported) -> None:
+        """Have the whole history of an import in the store of the whole."""
+        for pack in imported.packs if self.slice is None else ():
+            data = self.repo.bucket.get(pack + ".pack")
+            self.git.add_pack([data], imported=True)
+            self.added += len(data)
+
+    def _write(self, projector: Projector, state: State, *, imported: bool = False) -> State:
+        """Write what was taken; of an `imported` history, objects as they are."""
         packs = 0
         for pack in projector.packs():
-            self.git.add_pack([pack])
+            self.git.add_pack([pack], imported=imported)
             packs += 1 + len(pack) // _SMALL_PACK
             self.added += len(pack)
         tags = projector.tags

@@ -15,6 +15,8 @@ from storage.git.run_git import Git, isolated_environment
 
 MAIN = "refs/heads/main"
 _TAGS = "refs/tags/"
+# As `git fsck --strict`, but for modes that trees have from those of an imported history: nothing else brings them.
+_STRICT = "--strict=badFilemode=ignore,zeroPaddedFilemode=ignore"
 _CONFIG = """\
 [core]
 	bare = true
@@ -52,12 +54,13 @@ class GitStore:
         (self.path / "HEAD").write_text(f"ref: {MAIN}\n")
         (self.path / "config").write_text(_CONFIG)
 
-    def add_pack(self, parts: Iterable[bytes]) -> None:
+    def add_pack(self, parts: Iterable[bytes], *, imported: bool = False) -> None:
         """Take a pack, given in parts; packs may be merged meanwhile.
 
-        Git checks each object, and that what it names is here. Raises GitFailed.
+        Git checks each object, and that what it names is here. In an `imported` history objects are what they are, and
+        trees that follow its trees have their modes. Raises GitFailed.
         """
-        self._git.feed("index-pack", "--stdin", "--strict", stdin=parts)
+        self._git.feed("index-pack", "--stdin", *([] if imported else [_STRICT]), stdin=parts)
 
     def clean(self) -> None:
         """Remove what a process that died has left. Nobody else may be writing or merging packs."""

@@ -13,7 +13,7 @@ from storage.git.packs import Location, PackWriter
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.projection import commits
 from storage.projection.commits import Said
-from storage.projection.follow import Landed, Published, Redefined, Step, Tagged
+from storage.projection.follow import Imported, Landed, Published, Redefined, Step, Tagged
 from storage.projection.slice_trees import SliceTrees, added, on_top
 
 # Bytes of contents that are held at once, unless one file alone has more; each pack of a larger step has so many.
@@ -57,6 +57,10 @@ class Projector:
             for step in some:
                 if isinstance(step, Tagged):
                     self._tag(step)
+                elif isinstance(step, Imported) and self.trees is None:
+                    # Its packs have come as they are.
+                    self.last, self.root = step.commit, self._commit(step.commit)[0]
+                    self.rows.append(Row(step.position, step.commit, step.commit, False))
                 elif isinstance(step, Published):
                     self.main = step.commit
                     self._make(step.commit, Kind.COMMIT, self._data(step.commit))
@@ -71,7 +75,7 @@ class Projector:
                 if writer.size + sum(location.range.length for _, location in group) > _PACK_BYTES and len(writer):
                     yield writer.finish()
                     writer = PackWriter()
-                for oid, data in self.objects.stored_many(group).items():
+                for oid, data in self.objects.whole_many(group).items():
                     writer.add_encoded(oid, data, 0)
         if writer.size + self.size > _PACK_BYTES and len(writer):
             yield writer.finish()
@@ -134,7 +138,7 @@ class Projector:
                 self._make(oid, kind, data)
                 left.append(TagObject.parse(data).target)
 
-    def _take(self, step: Landed | Redefined) -> None:
+    def _take(self, step: Landed | Redefined | Imported) -> None:
         data = self._data(step.commit)
         tree, said = commits.read(data)
         before = on_top(self._read, self.trees.made()) if self.trees else self._read
@@ -156,11 +160,11 @@ class Projector:
         self._make(self.last, Kind.COMMIT, data)
         self.rows.append(Row(step.position, step.commit, self.last, isinstance(step, Redefined)))
 
-    def _written(self, step: Landed | Redefined, root: ObjectId, said: Said) -> bytes:
+    def _written(self, step: Landed | Redefined | Imported, root: ObjectId, said: Said) -> bytes:
         parents = [self.last] if self.last else []
         if isinstance(step, Redefined):
             return commits.defined(root, parents, said, step.time)
-        return commits.projected(root, parents, said, step.pushed)
+        return commits.projected(root, parents, said, step.pushed if isinstance(step, Landed) else None)
 
     def _make(self, oid: ObjectId, kind: Kind, data: bytes) -> None:
         if oid not in self.made:

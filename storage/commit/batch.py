@@ -27,7 +27,7 @@ from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
 from storage.coordination import new_owner
 from storage.git.objects import CorruptObject, Kind
-from storage.log.entry import PUBLISHED_FORMAT, Commits, Published
+from storage.log.entry import GIT_FORMAT, PUBLISHED_FORMAT, Commits, Published
 from storage.log.records import Decided, Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.metrics.counts import COUNTS
@@ -289,6 +289,16 @@ def _released(repo: Repository, decided: Sequence[Decided]) -> tuple[Decided, ..
     return tuple([structs.replace(each, released=entries.get(each.id, 0)) if each.held else each for each in decided])
 
 
+def _readable(repo: Repository, decided: tuple[Decided, ...]) -> tuple[Decided, ...]:
+    """Return records that every node can read: without pushed commits, where an older node is at work again.
+
+    Pushes are taken only while there is none; what was taken before must not wait for that node.
+    """
+    if not any(record.pushed for record in decided) or repo.nodes.all_read(GIT_FORMAT):
+        return decided
+    return tuple([structs.replace(record, pushed=None) if record.pushed else record for record in decided])
+
+
 def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publish: bool) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
@@ -306,8 +316,9 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publi
             pack, size = store_pack(repo.bucket, writer)
             repo.pace.stored(perf_counter() - began, size)
         packs, ranges = ((pack, size),), {pack: writer.ranges}
+    decided = _readable(repo, _released(repo, linked.decided))
     entry = partial(
-        Commits, packs=packs, decided=_released(repo, linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
+        Commits, packs=packs, decided=decided, tip=linked.tip.hex(), root=linked.root.hex(),
         time=time, committed=head.committed + linked.committed, submitters=linked.committed > 0,
     )  # fmt: skip
 

@@ -35,6 +35,9 @@ from storage.log.records import Closing, Decided, Decision, Followed, MergedFile
 from storage.moves.trail import NO_MOVES, BatchMoves, ChangesetTrail, MovesSince
 from storage.view.snapshot import Snapshot
 
+_KEEP_PUSHED = frozenset({Status.COMMITTED, Status.CONFLICTED})
+"""Of which decisions the record tells the pushed commit: another push of it is answered with them."""
+
 
 @dataclass(slots=True)
 class Linked:
@@ -355,6 +358,7 @@ class Linker:
             priority=changeset.priority,
             covers=covers,
             facts=facts_of(changeset, covers, len(record.followed)),
+            pushed=changeset.pushed if record.status in _KEEP_PUSHED else None,
         )
         self._records[changeset.id] = made
         self._moves.record(made)

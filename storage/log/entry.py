@@ -135,8 +135,8 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
 
     @property
     def least_format(self) -> int:
-        """5 where it says something of moves, 4 with an actor, 2 with its global commit."""
-        if any(record.says_moves for record in self.decided):
+        """5 where it says something of moves or has a pushed commit, 4 with an actor, 2 with its global commit."""
+        if any(record.says_moves or record.pushed for record in self.decided):
             return GIT_FORMAT
         return max(PUBLISHED_FORMAT if self.published else FORMATS[0], _with_actor(self.actor))
 

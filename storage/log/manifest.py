@@ -18,7 +18,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
 from storage.git.packs import PackRange
 from storage.git.threeway import Strategy
-from storage.log.records import RecordedChange, Submitter
+from storage.log.records import Pushed, RecordedChange, Submitter
 
 FORMAT = 1
 _MOVE_FIELDS = 4
@@ -91,6 +91,7 @@ class Changeset:
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
     priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
     labels: dict[str, str] = field(default_factory=dict)
+    pushed: Pushed | None = None  # the commit that it was, where it came by Git
 
     @property
     def base_versions(self) -> bool:
@@ -131,6 +132,8 @@ def encode(changeset: Changeset) -> bytes:
         record["priority"] = changeset.priority
     if changeset.labels:
         record["labels"] = changeset.labels
+    if changeset.pushed:
+        record["pushed"] = changeset.pushed
     return msgspec.json.encode(record)
 
 
@@ -175,6 +178,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             trace=record.get("trace"),
             priority=record.get("priority", 0),
             labels=record.get("labels", {}),
+            pushed=msgspec.convert(record["pushed"], Pushed) if "pushed" in record else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

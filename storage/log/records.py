@@ -73,6 +73,46 @@ class Waiting(Record, frozen=True, kw_only=True):
     covers: tuple[str, ...] = ()
 
 
+class Pushed(Record, frozen=True, kw_only=True):
+    """A commit that was pushed by Git, as far as its changeset does not say it, for projections to repeat.
+
+    The texts are UTF-8. Where the commit has anything else, all of them are its bytes, each as the character with that
+    number (ISO 8859-1), and `bytewise` is set.
+    """
+
+    commit: str  # its id
+    author: str  # the line of its header, without the word
+    committer: str
+    message: str
+    encoding: str = ""  # what its header says, if it does
+    bytewise: bool = False
+
+    @classmethod
+    def of(cls, commit: ObjectId, author: bytes, committer: bytes, message: bytes, encoding: bytes = b"") -> Self:
+        """Return the record of a commit, given what its object has."""
+        parts = (author, committer, message, encoding)
+        try:
+            texts, bytewise = [part.decode() for part in parts], False
+        except UnicodeDecodeError:
+            texts, bytewise = [part.decode("latin-1") for part in parts], True
+        return cls(
+            commit=commit.hex(), author=texts[0], committer=texts[1], message=texts[2], encoding=texts[3],
+            bytewise=bytewise,
+        )  # fmt: skip
+
+    def raw(self, text: str) -> bytes:
+        """Return the bytes that the commit has for one of the texts."""
+        return text.encode("latin-1" if self.bytewise else "utf-8")
+
+    def object(self, tree: ObjectId, parents: Iterable[ObjectId]) -> bytes:
+        """Return the commit on other parents, with another tree; with its own, it is what was pushed, unsigned."""
+        lines = [b"tree " + tree.hex().encode(), *(b"parent " + parent.hex().encode() for parent in parents)]
+        lines += [b"author " + self.raw(self.author), b"committer " + self.raw(self.committer)]
+        if self.encoding:
+            lines.append(b"encoding " + self.raw(self.encoding))
+        return b"\n".join([*lines, b"", self.raw(self.message)])
+
+
 class RecordedVersion(Record, frozen=True, kw_only=True):
     """A version at a path, as conflicts name it."""
 
@@ -218,6 +258,7 @@ class Decided(Decision, frozen=True, kw_only=True):
     followed: tuple[Followed, ...] = ()
     closes: Closing | None = None
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
+    pushed: Pushed | None = None  # of a committed or conflicted one that came as a commit by Git
 
     def blobs(self) -> Iterator[str]:
         """Yield the ids of the blobs that were taken from the submission pack."""

@@ -20,7 +20,7 @@ from cachetools import LRUCache
 from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
-from storage.base.ids import ObjectId, PackId, Seq
+from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
 from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode, outcome_in
@@ -79,6 +79,9 @@ def _number(value: bytes) -> int:
 POSITIONS = RowKind("changeset", _NUMBER.pack, _number)  # at which position of the log a changeset was decided
 CLOSED_BY: RowKind[str] = RowKind(  # what closed a changeset's conflict
     "closed", lambda by: _BY.pack(by.encode()), lambda value: value.rstrip(b"\0").decode()
+)
+PUSHED: RowKind[str] = RowKind(  # which changeset a commit became that was pushed
+    "pushed", lambda changeset: _BY.pack(changeset.encode()), lambda value: value.rstrip(b"\0").decode()
 )
 GLOBAL_COMMITS = RowKind("global", _NUMBER.pack, _number)  # which entry made a global commit
 MANIFESTS = RowKind("manifest", encode_location, decode_location)  # of submission packs that are gone
@@ -196,6 +199,10 @@ class Archive:
         seq = self.look_up(GLOBAL_COMMITS, [commit]).get(commit)
         entry = self._read({seq})[seq] if seq is not None else None
         return entry.global_commit if entry else None
+
+    def pushed(self, commits: Sequence[str]) -> dict[str, ChangesetId]:
+        """Return the archived changesets that pushed commits became, by the commits' ids. Raises Unavailable."""
+        return {commit: ChangesetId(found) for commit, found in self.look_up(PUSHED, commits).items()}
 
     def look_up(self, kind: RowKind[V], names: Sequence[N], since: int = 0) -> dict[N, V]:
         """Return what rows of a kind tell about names. Raises as `positions` does."""

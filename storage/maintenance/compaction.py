@@ -40,6 +40,7 @@ from storage.lookup.archive import (
     MOVES,
     MOVES_BEFORE,
     POSITIONS,
+    PUSHED,
     SUFFIX,
     Row,
     delete_packs,
@@ -272,6 +273,8 @@ def _note_history(history: Entries, made: _Made) -> None:
     for entry, _ in history:
         for index, decided in enumerate(entry.decided):
             made.add(POSITIONS.row(decided.id, log_position(entry.seq, index)))
+            if decided.pushed:
+                made.add(PUSHED.row(decided.pushed.commit, decided.id))
             if decided.closes:
                 made.add(CLOSED_BY.row(decided.closes.id, decided.id))
         if isinstance(entry, Close):

@@ -55,6 +55,7 @@ REQUEST_SECONDS = Histogram(
 REFUSALS = Counter("sluice_refusals", "Requests that were answered with a problem.", ("status", "problem"))
 
 SUBMITTED = Counter("sluice_submitted", "Changesets that were accepted and are durable.")
+PUSHES = Counter("sluice_pushes", "Pushes by Git that were answered.", ("result",))
 OUTCOMES = Counter("sluice_outcomes", "Changesets that were decided.", ("outcome", "reason"))
 DECIDED_SECONDS = Histogram(
     "sluice_decided_seconds",

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from storage.base.errors import Unavailable
-from storage.base.ids import ObjectId, Seq, SliceId, oid_of
+from storage.base.ids import ObjectId, PackId, Seq, SliceId, oid_of
 from storage.git.trees import covers
-from storage.log.entry import Commits, Definition, Entry, Genesis, Slices, Tags, log_position
+from storage.log.entry import Commits, Definition, Entry, Genesis, Import, Slices, Tags, log_position
 from storage.log.records import Decided, Status
 from storage.projection.commits import Repeated
 from storage.projection.slice_trees import grows
@@ -61,7 +61,15 @@ class Tagged(NamedTuple):
     tags: tuple[tuple[str, ObjectId | None], ...]  # by name; None: deleted
 
 
-Step = Landed | Redefined | Published | Tagged
+class Imported(NamedTuple):
+    """A Git history has become that of the repository: the whole has all of it, a slice what stands at its tip."""
+
+    position: int  # in the log
+    commit: ObjectId  # the tip
+    packs: tuple[PackId, ...]  # that have the whole history
+
+
+Step = Landed | Redefined | Published | Tagged | Imported
 
 
 class Settled(NamedTuple):
@@ -105,6 +113,9 @@ class Follower:
                 committed = any(decided.status == Status.COMMITTED for decided in entry.decided)
                 steps += self._commits(entry)
                 self._tip = oid_of(entry.tip)
+            case Import():
+                steps += self._import(entry)
+                self._tip = oid_of(entry.commit)
             case Slices() if self._slice:
                 steps += self._definitions(entry)
             case Tags() if not self._slice:
@@ -118,6 +129,11 @@ class Follower:
         while self._waiting and not (self._waiting[0][1] and self._waiting[0][0].seq > self._through):
             yield self._waiting.popleft()[0]
 
+    def _import(self, entry: Import) -> Iterator[Step]:
+        yield Imported(log_position(entry.seq, 0), oid_of(entry.commit), tuple(pack for pack, _ in entry.archives))
+        if not self._slice and entry.tags:
+            yield Tagged(tuple((name, oid_of(oid)) for name, oid in entry.tags.items()))
+
     def _commits(self, entry: Commits) -> Iterator[Landed]:
         everything = self._paths == EVERYTHING
         for index, decided in enumerate(entry.decided):
@@ -126,8 +142,7 @@ class Follower:
                 if not everything:
                     paths = tuple([path for path in paths if covers(self._paths, path)])
                 if paths or self._slice is None:
-                    pushed = getattr(decided, "pushed", None)  # no record of this version has one
-                    yield Landed(log_position(entry.seq, index), oid_of(decided.commit), paths, pushed)
+                    yield Landed(log_position(entry.seq, index), oid_of(decided.commit), paths, decided.pushed)
 
     def _definitions(self, entry: Slices) -> Iterator[Redefined]:
         for new in entry.define:
@@ -146,7 +161,10 @@ class Follower:
 def changed_paths(decided: Decided) -> tuple[bytes, ...]:
     """Return the paths that a changeset's commit may have changed."""
     paths = {change.path.encode() for change in decided.changes}
-    return tuple(sorted(paths.union(merged.path.encode() for merged in decided.merged)))
+    paths |= {merged.path.encode() for merged in decided.merged}
+    # A change that was made where its file is by now, and a file that left that place.
+    paths |= {followed.to.encode() for followed in decided.followed} | {move.source.encode() for move in decided.moves}
+    return tuple(sorted(paths))
 
 
 def paths_of(definition: Definition) -> frozenset[bytes]:

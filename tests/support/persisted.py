@@ -23,6 +23,7 @@ from storage.git.threeway import Strategy
 from storage.log import entry_bundles, manifest
 from storage.log.log import follow
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Pushed
 from storage.lookup import archive, tables
 from storage.view import segments
 from storage.view.rows import Forgotten
@@ -117,6 +118,27 @@ def imported() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 5), (TESTDATA / "entries" / "v5-import.json").read_bytes()
 
 
+def pushed() -> tuple[Seq, bytes]:
+    """Return an entry of changesets that were pushed as commits, behind the entry of format 3."""
+    return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v5-pushed.json").read_bytes()
+
+
+def pushed_changesets() -> list[Changeset]:
+    """Return changesets that came as commits: in UTF-8, and in another encoding."""
+    author, lines = Ident("Ä", "a@example.org", 1700000000, 60), "Ä <a@example.org> 1700000000 +0100"
+    made = [
+        Pushed.of(oid("1"), lines.encode(), lines.encode(), "Grüße\n\n\n".encode()),
+        Pushed.of(oid("2"), lines.encode("latin-1"), lines.encode("latin-1"), b"Gr\xfc\xdfe\n", b"ISO-8859-1"),
+    ]
+    return [
+        Changeset(
+            id=ChangesetId(ulid(last)), pack=PACK, slice=SliceId(ulid("A3")), base_commit=oid("3"), author=author,
+            message="Grüße\n", changes=(Proposal("delete", b"gone", 0),), pushed=each,
+        )
+        for last, each in zip(("AV", "AW"), made, strict=True)
+    ]  # fmt: skip
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))
@@ -204,6 +226,7 @@ def samples() -> Iterator[tuple[str, bytes]]:
     """Yield each kind's file with what this version writes."""
     yield "v1.manifest", manifest.join([manifest.encode(changeset) for changeset in changesets()])
     yield "v1-moves.manifest", manifest.join([manifest.encode(changeset) for changeset in moving()])
+    yield "v1-pushed.manifest", manifest.join([manifest.encode(changeset) for changeset in pushed_changesets()])
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
     yield "v4.3.segment", segments.encode(segment())

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from storage.git.threeway import Strategy
 from storage.log.manifest import Op
+from storage.log.records import Pushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,4 @@ class Submission:
     resolves: str | None = None  # the changeset whose place it takes
     priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
     labels: dict[str, str] = field(default_factory=dict)  # in the order of their keys
+    pushed: Pushed | None = None  # the commit that it is, where it came by Git

@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_and_no_store_is_blamed_for_it(
     before = objects_of(clone)
     land(world, {"one/f": b"more\n"})
 
-    def full(store: GitStore, parts: object) -> None:
+    def full(store: GitStore, parts: object, imported: bool) -> None:
         raise GitFailed("index-pack", 128, "fatal: write error: No space left on device")
 
     with monkeypatch.context() as patch:
@@ -153,7 +153,7 @@ def test_a_server_that_is_away_costs_no_store(world: World, tmp_path: Path, monk
     inode = clone.path.stat().st_ino
     land(world, {"one/f": b"more\n"})
 
-    def away(store: GitStore, parts: object) -> None:
+    def away(store: GitStore, parts: object, imported: bool) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
     with monkeypatch.context() as patch:

@@ -23,6 +23,7 @@ from tests.support.persisted import (
     imported,
     moves,
     published,
+    pushed,
     quotas,
     tags,
     ulid,
@@ -179,6 +180,18 @@ def test_an_entry_of_format_5_has_an_import() -> None:
     assert {pack + ".pack", pack + ".idx", table + ".table"} <= named.files()
     [act] = acts_of(entry)
     assert (act.action, act.commit, act.time) == ("repository.import", "a" * 40, 1_700_000_060)
+
+
+def test_an_entry_of_format_5_has_the_commits_that_were_pushed() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access(), pushed()]))
+    assert (entry.format, encode(entry)) == (5, pushed()[1])
+    assert entry_hash == "1db5644b34f219de313c8776b7d9d24c7d6705b10b2f0fc20905e00c5340ff8a"
+    first, second = [record.pushed for record in entry.decided]
+    assert first and second and (first.commit, second.commit) == ("1" * 40, "2" * 40)
+    assert first.raw(first.message) == "Grüße\n\n\n".encode() and second.raw(second.message) == b"Gr\xfc\xdfe\n"
+    made = effects(entry, entry_hash)
+    assert made.firsts == {f"key:\x1fpush/{'1' * 40}": f"{ulid('L0')} p"}
+    assert not [row for row in made.strings.values() if "pushed" in row]  # the view does not grow by what they say
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:

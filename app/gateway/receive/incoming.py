@@ -1,0 +1,257 @@
+"""The folder into which one push is received: its objects, beside those of the slice's clone store, and nobody else's.
+
+Git's index-pack writes there what the client sends, and resolves its deltas against the push itself and the store of
+the same slice. So a delta against another slice's blob, or a tree that names it, is one whose object is missing: the
+chain's objects are nowhere near. The folder is deleted with the push, or when the next process of this kind starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from cachetools import LRUCache
+
+from app.gateway.receive.commits import PushedCommit
+from storage.base.errors import Refused, Unavailable
+from storage.base.ids import ObjectId
+from storage.git.objects import Kind, Tree
+from storage.git.run_git import Git, isolated_environment
+
+MAIN = "refs/heads/main"
+_PREFIX = "push-"
+_HEAD_BYTES = 12  # of a pack
+_EMPTY = b"\0\0\0\0"
+_TREES = 64 << 20  # bytes of trees that are remembered
+_KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
+_FULL = ("No space left", "Disk quota exceeded")
+
+
+class NotComplete(Refused):
+    """The push lacks objects, or has some that Git does not accept."""
+
+
+class TooLarge(Refused):
+    """The pack is larger than a push may be."""
+
+
+class NoRoom(Unavailable):
+    """The disk for pushes is full."""
+
+
+class ContentTooLarge(Refused):
+    """A content is larger than one may be."""
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone have left; to be called when a process starts."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if not (owner.isdigit() and _lives(int(owner))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    if process == os.getpid():
+        return False  # an earlier one of this number: this one has nothing yet
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Incoming:
+    """The objects of one push. Used by one thread at a time; `remove` ends it."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        """Make it below `folder`; `store` is the bare repository of the slice, whose objects count as there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))
+        (self.folder / "pack").mkdir()
+        environment = isolated_environment(store) | {
+            "GIT_OBJECT_DIRECTORY": str(self.folder),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects"),
+        }
+        self._git = Git(environment=environment)
+        self._indexing: _Indexing | None = None
+        self._looking: subprocess.Popen[bytes] | None = None
+        self._reader: _Reader | None = None
+        self._trees: LRUCache[ObjectId, Tree] = LRUCache(_TREES, getsizeof=lambda tree: tree.memory)
+
+    def remove(self) -> None:
+        """End its processes, and delete everything."""
+        if self._indexing:
+            self._indexing.end()
+        if self._reader:
+            self._reader.end()
+        if self._looking:
+            _end(self._looking)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def take(self, pieces: Iterator[bytes], most: int) -> None:
+        """Read a pack, of `most` bytes at most. What Git says of it, `check` tells. Raises GitFailed and TooLarge.
+
+        The rest is left unread where Git does not want it.
+        """
+        self._reader = _Reader(self._git)  # it is ready when the pack is
+        head = b""
+        while len(head) < _HEAD_BYTES and (piece := next(pieces, b"")):
+            head += piece
+        if head[:4] == b"PACK" and head[8:12] == _EMPTY:
+            return  # of what the store has: there is nothing to index
+        self._indexing = _Indexing(self._git, most)
+        size = 0
+        for piece in _chain(head, pieces):
+            size += len(piece)
+            if size > most:
+                raise TooLarge(f"the pack has more than {most} bytes (max_push_bytes)")
+            if not self._indexing.write(piece):
+                break
+
+    def finish(self, tips: Iterable[ObjectId]) -> None:
+        """Wait until the pack is indexed, and begin to look whether all that these commits reach is there.
+
+        Raises NotComplete, NoRoom and GitFailed.
+        """
+        if self._indexing:
+            self._indexing.finish()
+        self._looking = self._git.start(
+            "rev-list", "--objects", "--stdin", "--not", "--all", "--quiet", stdin=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self._looking.stdin
+        with suppress(BrokenPipeError):
+            self._looking.stdin.write("".join(f"{tip.hex()}\n" for tip in tips).encode())
+            self._looking.stdin.close()
+
+    def check(self) -> None:
+        """Wait until it is known that everything is there: here, or in the slice's store. Raises NotComplete."""
+        assert self._looking and self._looking.stdout
+        said = self._looking.stdout.read()
+        if self._looking.wait():
+            raise NotComplete(f"objects are missing: {_last_line(said.decode(errors='replace'))}")
+
+    def commit(self, oid: ObjectId) -> PushedCommit:
+        """Return a commit. Raises NotComplete and CommitRefused."""
+        return PushedCommit.parse(oid, self._read(oid, Kind.COMMIT))
+
+    def tree(self, oid: ObjectId) -> Tree:
+        """Return a tree. Raises NotComplete."""
+        tree = self._trees.get(oid)
+        if tree is None:
+            tree = Tree.parse(self._read(oid, Kind.TREE))
+            if tree.memory <= self._trees.maxsize:
+                self._trees[oid] = tree
+        return tree
+
+    def content(self, oid: ObjectId, most: int) -> bytes:
+        """Return a blob's content of `most` bytes at most. Raises ContentTooLarge and NotComplete."""
+        return self._read(oid, Kind.BLOB, most)
+
+    def merge_base(self, tip: ObjectId) -> ObjectId | None:
+        """Return the best common ancestor of a commit and the branch, None where there is none. Raises GitFailed."""
+        found = self._git.run("merge-base", tip.hex(), MAIN, accept=(0, 1)).stdout.decode().strip()
+        return ObjectId(bytes.fromhex(found)) if found else None
+
+    def _read(self, oid: ObjectId, kind: Kind, most: int | None = None) -> bytes:
+        if self._reader is None:
+            self._reader = _Reader(self._git)
+        return self._reader.read(oid, kind, most)
+
+
+def _chain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from pieces
+
+
+class _Indexing:
+    """A running index-pack."""
+
+    def __init__(self, git: Git, most: int) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
+        self._running = git.start(
+            "index-pack", "--stdin", "--fix-thin", "--strict", f"--max-input-size={most}",
+            stdin=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+
+    def write(self, piece: bytes) -> bool:
+        """Give it more, and tell whether it wants any."""
+        assert self._running.stdin
+        try:
+            self._running.stdin.write(piece)
+            return True
+        except BrokenPipeError:
+            return False  # it has ended: `finish` says why
+
+    def finish(self) -> None:
+        """Wait for its end. Raises NotComplete and NoRoom."""
+        assert self._running.stdin and self._running.stdout
+        with suppress(BrokenPipeError):
+            self._running.stdin.close()
+        self._running.stdout.read()
+        if self._running.wait() == 0:
+            return
+        self._errors.seek(0)
+        said = self._errors.read(8192).decode(errors="replace")
+        if any(words in said for words in _FULL):
+            raise NoRoom
+        raise NotComplete(f"Git does not accept the pack: {_last_line(said)}")
+
+    def end(self) -> None:
+        """End it, wherever it is."""
+        _end(self._running)
+        self._errors.close()
+
+
+class _Reader:
+    """A running `cat-file --batch`."""
+
+    def __init__(self, git: Git) -> None:
+        self._running = git.start("cat-file", "--batch", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def read(self, oid: ObjectId, kind: Kind, most: int | None) -> bytes:
+        """Return an object's bytes. Raises NotComplete and ContentTooLarge, after which nothing more can be read."""
+        assert self._running.stdin and self._running.stdout
+        self._running.stdin.write(oid.hex().encode() + b"\n")
+        self._running.stdin.flush()
+        words = self._running.stdout.readline().split()
+        if len(words) != 3 or words[1] not in _KINDS:
+            raise NotComplete(f"{oid.hex()} is missing")
+        if _KINDS[words[1]] != kind:
+            raise NotComplete(f"{oid.hex()} is a {words[1].decode()}, and no {kind.name.lower()}")
+        size = int(words[2])
+        if most is not None and size > most:
+            raise ContentTooLarge(f"{size} bytes; at most {most} are allowed")
+        data = self._running.stdout.read(size + 1)[:-1]
+        if len(data) != size:
+            raise NotComplete(f"{oid.hex()} cannot be read")
+        return data
+
+    def end(self) -> None:
+        """End it."""
+        _end(self._running)
+
+
+def _end(running: subprocess.Popen[bytes]) -> None:
+    running.kill()
+    running.wait()
+    for pipe in (running.stdin, running.stdout):
+        if pipe:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _last_line(said: str) -> str:
+    """Return what Git says last, without its word `fatal`; what is about objects names them."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("error:", "fatal:"))] or lines or ["it does not say why"]
+    return telling[0].partition(": ")[2] or telling[0]

@@ -1,0 +1,168 @@
+"""Clients that hang up, gateways that are killed, and many pushes at once: each accepted commit lands once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.gateway.receive import receiver
+from storage.repository import Repository
+from tests.support import gateway as processes
+from tests.support.api import Api
+from tests.support.logs import logged
+from tests.support.pushing import Clone, Pushing, pushing, run, working
+from tests.support.waiting import await_true as until
+from tests.support.world import World
+
+
+def request_of(clone: Clone) -> bytes:
+    """Return the bytes by which a clone would push its commit."""
+    packed = run(
+        clone.path, "pack-objects", "--revs", "--thin", "--stdout", "-q", stdin=b"HEAD\n--not\norigin/main\n"
+    ).stdout  # fmt: skip
+    line = b"%s %s refs/for/main\0report-status side-band-64k\n" % (b"0" * 40, clone.head.encode())
+    body = b"%04x" % (len(line) + 4) + line + b"0000" + packed
+    head = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.99, 1.0])
+def test_one_that_hangs_up_anywhere_is_told_at_the_next_push(pushed: Pushing, part: float) -> None:
+    clone = pushed.clone("docs")
+    clone.commit({"docs/b": b"1\n", "docs/c": b"2\n" * 1000})
+    url = urlsplit(f"{pushed.url}/docs.git/git-receive-pack")
+    whole = request_of(clone).replace(b"{path}", url.path.encode())
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as sock:
+        sock.sendall(whole[: int(len(whole) * part)])
+        if part == 1.0:
+            pushed.until_landed(b"docs/b")  # it hears nothing of it
+    done = clone.push()
+    assert done.ok, done.said
+    assert pushed.world.repo.view.head().committed == 2
+    until(lambda: not pushed.left)
+
+
+def test_one_that_is_killed_while_it_waits_has_pushed(pushed: Pushing) -> None:
+    clone = pushed.clone("docs")
+    clone.commit({"docs/b": b"1\n"})
+    with pushed.paused():
+        waiting = clone.start_push()
+        pushed.until_queued(1)
+        waiting.kill()
+        waiting.wait()
+        told = clone.push("-o", "wait=no")
+        assert told.ok and ": queued at position 0" in told.said
+    done = clone.push()
+    assert done.ok and done.changesets in ([], told.changesets)
+    assert pushed.world.repo.view.head().committed == 2
+
+
+def test_two_pushes_of_one_commit_at_once_are_one(pushed: Pushing) -> None:
+    clone = pushed.clone("docs")
+    clone.commit({"docs/b": b"1\n"})
+    other = pushed.clone("docs")
+    other.git("fetch", "-q", str(clone.path), "main")
+    other.git("reset", "-q", "--hard", "FETCH_HEAD")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda each: each.push(), [clone, other]))
+    assert all(each.ok for each in done), done
+    assert pushed.world.repo.view.head().committed == 2
+
+
+def test_sixteen_pushers_to_disjoint_files_land_with_one_push_each(pushed: Pushing) -> None:
+    clones = [pushed.clone("docs") for _ in range(16)]
+    for i, clone in enumerate(clones):
+        clone.commit({f"docs/by{i}": b"%d\n" % i})
+    start = threading.Barrier(len(clones))
+
+    def push(clone: Clone) -> bool:
+        start.wait()
+        return clone.push().ok
+
+    with ThreadPoolExecutor(len(clones)) as pool:
+        assert all(pool.map(push, clones))
+    assert {f"docs/by{i}" for i in range(16)} <= pushed.world.files().keys()
+    assert pushed.world.repo.view.head().committed == 17
+
+
+def test_a_gateway_that_is_killed_leaves_nothing_and_what_it_accepted_lands(world: World, tmp_path: Path) -> None:
+    with processes.serving(world.repo.settings, tmp_path / "one") as server:
+        clone = Clone(tmp_path / "clone", server.url("docs"))
+        clone.commit({"docs/b": b"1\n", "docs/large": os.urandom(300_000)})
+        url = urlsplit(server.url("docs"))
+        whole = request_of(clone).replace(b"{path}", f"{url.path}/git-receive-pack".encode())
+        folder = server.folder / "pushes"
+        server.send(whole[:-100])  # and no more
+        until(lambda: any(folder.glob("push-*")))
+        waiting = clone.start_push()
+        until(lambda: world.repo.queue.length() == 1)
+        starts = server.process.starts
+        server.process.send(signal.SIGKILL)
+        assert server.process.await_start(starts, 60)
+        server.process.await_ready()
+        assert waiting.wait(60) != 0
+        until(lambda: not any(folder.glob("push-*")))
+        with working(replace(world.repo.settings)):
+            done = clone.push()
+        assert done.ok, done.said
+        assert Repository(world.repo.settings).view.head().committed == 2
+
+
+def test_pushes_are_counted_and_logged(world: World, tmp_path: Path) -> None:
+    with processes.serving(world.repo.settings, tmp_path / "one") as server, working(world.repo.settings):
+        clone = Clone(tmp_path / "clone", server.url("docs"))
+        clone.commit({"docs/b": b"1\n"})
+        assert clone.push().ok and not clone.push(refs=("HEAD:refs/heads/main",)).ok
+        api = Api(world.repo.settings, world)
+
+        def shown() -> bool:
+            counts = api.http.get("/metrics").get_data(as_text=True)
+            return all(f'sluice_pushes_total{{result="{result}"}} 1.0' in counts for result in ("accepted", "refused"))
+
+        until(shown)
+        pushes = [each for each in logged(server.process.logs()) if each["event"] == "push"]
+        first, second = pushes
+        assert first["accepted"] is True and second["accepted"] is False and "refs/for/main" in second["reason"]
+
+
+def test_a_gateway_that_is_behind_another_takes_nothing_that_has_landed_for_new(
+    pushed: Pushing, tmp_path: Path
+) -> None:
+    pushed.clone("docs")  # its store is made, and follows no more
+    world = pushed.world
+    world.put({"docs/n": b"1\n"})
+    world.put({"docs/n": b"2\n", "docs/m": b"1\n"}, world.put({"docs/m": b"0\n"}))
+    until(lambda: "docs/m" in world.files() and not world.repo.queue.length())
+    (tmp_path / "other").mkdir()
+    with pushing(world, tmp_path / "other") as other:
+        clone = other.clone("docs")
+    before = world.repo.view.head().committed
+    clone.commit({"docs/mine": b"1\n"})
+    clone.git("remote", "set-url", "origin", f"{pushed.url}/docs.git")
+    done = clone.push()
+    assert done.ok and len(done.changesets) == 1, done.said
+    assert world.repo.view.head().committed == before + 1
+
+
+def test_one_that_waits_hears_that_it_is_not_forgotten(pushed: Pushing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "KEEPALIVE", 0.05)
+    clone = pushed.clone("docs")
+    clone.commit({"docs/b": b"1\n"})
+    url = urlsplit(f"{pushed.url}/docs.git/git-receive-pack")
+    with pushed.paused(), socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as sock:
+        sock.sendall(request_of(clone).replace(b"{path}", url.path.encode()))
+        heard = b""
+        while heard.count(b"0005\1") < 3:
+            piece = sock.recv(4096)
+            assert piece, heard
+            heard += piece
+        assert b"unpack" not in heard
+    pushed.until_landed(b"docs/b")

@@ -1,0 +1,129 @@
+"""What who pushes may do: paths, authors, quotas, tokens; and what a refused one learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from storage.access.tokens import hash_of
+from storage.base.settings import Settings
+from storage.repository import Repository
+from tests.support.api import Api
+from tests.support.principals import ROOT_TOKEN, grants, secured
+from tests.support.pushing import WHOLE, Pushing, pushing
+from tests.support.waiting import await_true as until
+from tests.support.world import World
+
+GRANTS = ("agent:w writer docs/", "agent:r reader docs/", "agent:all reader /", "agent:all writer docs/")
+
+
+@pytest.fixture
+def root(settings: Settings, world: World, unsent: SimpleQueue[str]) -> Api:
+    root = secured(settings, world)
+    people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
+    grants(root, *GRANTS, people=people, quotas={"agent:slow": {"queued": 1}})
+    return root
+
+
+@pytest.fixture
+def guarded(settings: Settings, world: World, root: Api, tmp_path: Path) -> Iterator[Pushing]:
+    chosen = replace(settings, root_token_sha256=hash_of(ROOT_TOKEN))
+    with pushing(World(Repository(chosen), world.all), tmp_path) as made:
+        yield made
+        until(lambda: not made.left)
+
+
+def token(root: Api, principal: str) -> str:
+    made = root.post("/tokens", {"principal": principal}, 201).get_json(force=True)
+    return str(made["token"])
+
+
+def test_a_writer_pushes_and_the_log_names_it(guarded: Pushing, root: Api) -> None:
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/b": b"1\n"})
+    done = clone.push()
+    assert done.ok, done.said
+    outcome = guarded.world.repo.outcome(done.changesets[0])
+    assert outcome and outcome.by and outcome.by.principal == "agent:w" and outcome.by.request and outcome.by.address
+
+
+def test_a_reader_is_told_the_path_that_it_may_not_write(guarded: Pushing, root: Api) -> None:
+    clone = guarded.clone("docs", token=token(root, "agent:r"))
+    clone.commit({"docs/b": b"1\n"})
+    done = clone.push()
+    assert not done.ok and "docs/b: the role writer is needed" in done.said, done.said
+    assert guarded.world.repo.queue.length() == 0
+
+
+def test_the_whole_takes_pushes_of_writers_of_everything_alone(guarded: Pushing, root: Api) -> None:
+    clone = guarded.clone(WHOLE, token=token(root, "agent:all"))
+    clone.commit({"docs/b": b"1\n"})
+    done = clone.push()
+    assert not done.ok and "/: the role writer is needed" in done.said, done.said
+
+
+def test_who_may_not_read_a_slice_cannot_push_to_it(guarded: Pushing, root: Api) -> None:
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/b": b"1\n"})
+    for name in ("secret", "src", WHOLE, "nothing"):
+        clone.git("remote", "set-url", "origin", f"{guarded.url}/{name}.git")
+        done = clone.push()
+        assert not done.ok and "not found" in done.said, done.said
+
+
+def test_authors_are_ones_own_where_the_policy_says_so(guarded: Pushing, root: Api) -> None:
+    people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
+    grants(root, *GRANTS, people=people, authors="own")
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/mine": b"1\n"}, "Mine", "--author=W <w@example.org>")
+    clone.commit({"docs/others": b"1\n"}, "Another's", "--author=X <x@example.org>")
+    done = clone.push()
+    assert not done.ok and "the role impersonate is needed" in done.said, done.said
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    assert clone.push().ok
+
+
+def test_quotas_are_told_and_refuse_the_ref(guarded: Pushing, root: Api) -> None:
+    grants(root, *GRANTS, "agent:slow writer docs/", quotas={"agent:slow": {"queued": 1}})
+    clone = guarded.clone("docs", token=token(root, "agent:slow"))
+    clone.commit({"docs/a1": b"1\n"})
+    clone.commit({"docs/a2": b"1\n"})
+    done = clone.push()
+    assert not done.ok and "(queued)" in done.said, done.said
+    grants(root, *GRANTS, "agent:slow writer docs/", quotas={"agent:slow": {"requests_per_second": 0.001}})
+    guarded.gateway.access.expire()
+    rates = guarded.gateway.rates
+    who = guarded.gateway.access.caller(f"Bearer {token(root, 'agent:slow')}")
+    while (standing := rates.take(who)) and standing.allowed:
+        pass
+    again = clone.run("push", "origin", "HEAD:refs/for/main")
+    assert again.returncode != 0 and b"requests_per_second" in again.stderr + again.stdout, again.stderr
+
+
+def test_a_token_that_is_revoked_ends_the_wait_but_not_what_was_accepted(guarded: Pushing, root: Api) -> None:
+    made = root.post("/tokens", {"principal": "agent:w"}, 201).get_json(force=True)
+    clone = guarded.clone("docs", token=made["token"])
+    clone.commit({"docs/b": b"1\n"})
+    with guarded.paused():
+        waiting = clone.start_push()
+        guarded.until_queued(1)
+        assert root.http.delete(f"/v1/tokens/{made['id']}").status_code in (200, 204)
+        assert waiting.wait(60) != 0
+    guarded.until_landed(b"docs/b")
+
+
+def test_who_may_not_read_everything_learns_no_counts(
+    settings: Settings, world: World, root: Api, tmp_path: Path
+) -> None:
+    chosen = replace(settings, root_token_sha256=hash_of(ROOT_TOKEN), max_queued=0)
+    with pushing(World(Repository(chosen), world.all), tmp_path) as full:
+        for who, said in ((token(root, "agent:w"), "too much is waiting"), (ROOT_TOKEN, "(max_queued)")):
+            clone = full.clone("docs", token=who)
+            clone.commit({"docs/b": b"1\n"})
+            done = clone.push()
+            assert not done.ok and said in done.said, done.said
+            assert ("queued" in done.said) == (who == ROOT_TOKEN)
