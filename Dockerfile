@@ -10,11 +10,12 @@ RUN python -m venv /opt/sluice \
     && /opt/sluice/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
 
 FROM python:3.11-slim-bookworm
-# Git judges exports: `sluice verify` and `sluice export` use it.
+# Git judges exports (`sluice verify` and `sluice export` use it), and pushes to mirrors.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /tmp sluice
+    && useradd --system --uid 10001 --home-dir /tmp sluice \
+    && install --directory --owner=10001 --mode=0700 /var/lib/sluice
 COPY --from=build /opt/sluice /opt/sluice
 ENV PATH=/opt/sluice/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv

@@ -45,6 +45,7 @@ _FOLDERS = {
         "export": "Export everything as a bare Git repository.",
         "gc": "Delete packs that no log entry names.",
         "merge": "Request a batch merge.",
+        "mirror": "Push what lands to other Git servers, or take their commits.",
         "rebuild": "Rebuild the view in Redis from the bucket.",
         "restore": "Restore a backup into an empty bucket.",
         "settings": "Show every setting, with its unit and default.",

@@ -51,8 +51,8 @@ FLOWER_USER = "sluice"
 class Stack:
     """Everything, started by `start` or `with`, and stopped by `stop` or at the end of the `with`.
 
-    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), sender (webhooks), beat and
-    flower.
+    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), sender (webhooks and
+    mirrors), beat and flower.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Stack:
         on the loopback; `environ` is given to the processes in addition to their settings;
         `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped; `with_tokens` gives it a root
         token, without which nobody is let in who has no other one, and Redis a password; `with_webhooks` gives it a key
-        for webhooks, and a process that calls them.
+        for webhooks, a folder for mirrors, and a process that calls and pushes.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -220,6 +220,7 @@ class Stack:
             own["root_token_sha256"] = hash_of(self.token)
         if self._with_webhooks:
             own["webhook_key"] = self._webhook_key
+            own["mirror_folder"] = str(self.data.absolute() / "mirrors")
         self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
         save_environment(self.data, self.settings)
         self._listener = _listen(self._host, self._api_port)

@@ -24,6 +24,7 @@ from storage.log.entry import (
     Genesis,
     GlobalCommit,
     Merge,
+    Mirrors,
     Release,
     Slices,
     Tags,
@@ -42,7 +43,8 @@ OUTCOMES = {
 ACTIONS = (
     "repository.create", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create", "slice.change",
     "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
-    "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "merge.request", "pack.condemn",
+    "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "mirror.create",
+    "mirror.stop", "mirror.resume", "mirror.delete", "merge.request", "pack.condemn",
     "history.compact",
 )  # fmt: skip
 """Every action, of which acts say what was done."""
@@ -58,7 +60,7 @@ class Act(Record, frozen=True, kw_only=True):
     index: int = 0  # its number among the acts of its entry
     changeset: ChangesetId | None = None
     slice: str | None = None  # its id
-    name: str | None = None  # of a slice, a token or a tag
+    name: str | None = None  # of a slice, a token, a tag or a mirror
     paths: tuple[str, ...] = ()
     version: int | None = None  # of a slice or the policy; of a webhook, its rotation
     submitter: str | None = None  # of a changeset: the principal
@@ -80,7 +82,7 @@ class Act(Record, frozen=True, kw_only=True):
 
 def moment_of(entry: Entry) -> float | None:
     """Return when an entry was made, in seconds since 1970; None where it does not say."""
-    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags) and entry.time:
+    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags | Mirrors) and entry.time:
         return entry.time
     return ulid_seconds(entry.by) if is_ulid(entry.by) else None
 
@@ -133,6 +135,8 @@ def _of_others(entry: Entry) -> Iterator[Act]:
             for tag in entry.changed:
                 action = "tag.delete" if tag.id is None else "tag.create" if tag.was is None else "tag.move"
                 yield Act(action=action, actor=entry.actor, name=tag.name, object=tag.id, was=tag.was)
+        case Mirrors():
+            yield from _of_mirrors(entry)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():
@@ -200,6 +204,16 @@ def _of_webhooks(entry: Webhooks) -> Iterator[Act]:
         )  # fmt: skip
     for deleted in entry.deleted:
         yield Act(action="webhook.delete", actor=entry.actor, webhook=deleted)
+
+
+def _of_mirrors(entry: Mirrors) -> Iterator[Act]:
+    for mirror in entry.created:
+        yield Act(action="mirror.create", actor=entry.actor, name=mirror.name, slice=mirror.slice)
+    for mirror in entry.changed:
+        action = "mirror.stop" if mirror.stopped else "mirror.resume"
+        yield Act(action=action, actor=entry.actor, name=mirror.name, reason=mirror.stopped)
+    for deleted in entry.deleted:
+        yield Act(action="mirror.delete", actor=entry.actor, name=deleted)
 
 
 def _principal(by: Actor | None) -> str | None:

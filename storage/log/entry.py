@@ -34,12 +34,15 @@ from storage.log.kinds.base import (
     Entry,
     GlobalCommit,
 )
-from storage.log.kinds.git import Tags
+from storage.log.kinds.git import Mirrors, Tags
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
 # Beside what is defined here: the kinds of entries that came with Git in and out stand in kinds/git.py.
-__all__ = ["ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Tags"]
+__all__ = [
+    "ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Mirrors",
+    "Tags",
+]  # fmt: skip
 
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
@@ -285,8 +288,9 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(
-    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact | Tags
-)
+    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact
+    | Tags | Mirrors
+)  # fmt: skip
 
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:

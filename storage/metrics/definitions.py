@@ -82,6 +82,8 @@ CALL_RETRIES = Counter("sluice_call_retries", "Tries that the bucket was asked a
 
 WEBHOOKS = Counter("sluice_webhook_deliveries", "Deliveries to webhooks that ended.", ("outcome",))
 
+MIRRORS = Counter("sluice_mirror_runs", "Looks at servers of mirrors that ended.", ("outcome",))
+
 ALL: tuple[Counter | Histogram, ...] = tuple(
     [known for known in list(globals().values()) if isinstance(known, (Counter, Histogram))]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from storage.base.ids import PackId
 from storage.log.kinds.base import GIT_FORMAT, Entry
 from storage.log.records import Actor, Record
+from storage.mirrors.records import Mirror
 
 
 class TagChange(Record, frozen=True, kw_only=True):
@@ -26,4 +27,19 @@ class Tags(Entry, tag="tags", frozen=True, kw_only=True):
     @property
     def least_format(self) -> int:
         """5: older versions know no tags."""
+        return GIT_FORMAT
+
+
+class Mirrors(Entry, tag="mirrors", frozen=True, kw_only=True):
+    """Mirrors are made, changed (stopped or resumed) or deleted."""
+
+    time: int  # in seconds
+    actor: Actor | None = None  # None: Sluice itself, or nobody knows
+    created: tuple[Mirror, ...] = ()
+    changed: tuple[Mirror, ...] = ()
+    deleted: tuple[str, ...] = ()  # by their names
+
+    @property
+    def least_format(self) -> int:
+        """5: older versions know no mirrors."""
         return GIT_FORMAT
