@@ -10,7 +10,7 @@ RUN python -m venv /opt/sluice \
     && /opt/sluice/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
 
 FROM python:3.11-slim-bookworm
-# Git makes the packs of clones and fetches, and judges exports.
+# Git makes the packs of clones and fetches, judges exports, and pushes to mirrors.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* \

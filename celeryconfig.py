@@ -62,7 +62,8 @@ task_ignore_result = True
 # --- queues and routes ------------------------------------------------------------------------------------------------
 # The nameless exchange needs no table of bindings in Redis, which a FLUSHALL would take away for good:
 # producers declare once for each connection.
-task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ("commits", "merges", "upkeep", "webhooks")]
+_QUEUES = ("commits", "merges", "upkeep", "webhooks", "mirrors")
+task_queues = [Queue(name, Exchange(""), routing_key=name) for name in _QUEUES]
 task_default_queue = "commits"
 # A misspelt queue is an error where it is used, instead of a list in Redis that nobody reads.
 task_create_missing_queues = False
@@ -74,6 +75,9 @@ task_routes = {
     # Of its own: a receiver that is slow must not hold up what lands.
     "sluice.webhooks": {"queue": "webhooks"},
     "sluice.deliver": {"queue": "webhooks"},
+    # The same for servers of mirrors.
+    "sluice.mirrors": {"queue": "mirrors"},
+    "sluice.mirror": {"queue": "mirrors"},
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -123,3 +127,5 @@ beat_schedule = {
 }
 if _chosen.webhook_key:
     beat_schedule["webhooks"] = _tick("sluice.webhooks", _chosen.webhook_interval)
+if _chosen.mirror_folder:
+    beat_schedule["mirrors"] = _tick("sluice.mirrors", _chosen.mirror_look)

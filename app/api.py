@@ -31,6 +31,7 @@ from app.routes import (
 )
 from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
+from app.routes.git import mirrors
 from app.routes.history import commits, reverts, tags
 from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
@@ -49,6 +50,7 @@ from storage.coordination import Reporter, RequestCounts
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.access import MakerRevoked, NoAdmin, OlderNodes, PolicyChanged
+from storage.operations.git.mirrors import MirrorExists, MirrorGone, NoMirrorFolder, TooManyMirrors
 from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone
@@ -144,6 +146,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         commits,
         reverts,
         tags,
+        mirrors,
     ):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
@@ -200,5 +203,9 @@ def problem_table(repo: Repository) -> problems.Table:
         TagGone: lambda error: problems.not_found("tag", str(error)),
         TagInTheWay: lambda error: problems.conflict(str(error)),
         TagChanged: tags.changed,
+        NoMirrorFolder: lambda error: problems.conflict("there are no mirrors: the setting mirror_folder is empty"),
+        TooManyMirrors: lambda error: problems.conflict(str(error)),
+        MirrorExists: lambda error: problems.conflict(f"there is a mirror {error} already"),
+        MirrorGone: lambda error: problems.not_found("mirror", str(error)),
         PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),
     }

@@ -53,6 +53,7 @@ _FOLDERS = {
         "import": "Import a Git repository's history into an empty repository.",
         "gc": "Delete packs that no log entry names.",
         "merge": "Request a batch merge.",
+        "mirror": "Push what lands to other Git servers, or take their commits.",
         "rebuild": "Rebuild the view in Redis from the bucket.",
         "restore": "Restore a backup into an empty bucket.",
         "settings": "Show every setting, with its unit and default.",

@@ -23,7 +23,7 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue import AppendLock, Deliveries, Inbox, Pace, Queue
+from storage.queue import AppendLock, Deliveries, Inbox, MirrorWork, Pace, Queue
 from storage.view.access import read_policy
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
@@ -60,6 +60,7 @@ class Repository:
         self.nodes = Nodes(self.view)
         self.advisory_claims = AdvisoryClaims(settings, self.view)
         self.deliveries = Deliveries(self.view)
+        self.mirrors = MirrorWork(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)
         self.merges = ContentMerges(settings)

@@ -29,8 +29,10 @@ log = structlog.get_logger()
 program.begin()
 kombu_fixes.install()
 app = Celery(
-    "sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction", "tasks.webhooks.tasks"]
-)
+    "sluice",
+    include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction", "tasks.mirrors.tasks",
+             "tasks.webhooks.tasks"],
+)  # fmt: skip
 app.config_from_object("celeryconfig")
 app.steps["consumer"].add(SaysAlive)
 

@@ -15,7 +15,7 @@ from tasks.report import because
 log = structlog.get_logger()
 
 _ASK_PAUSE = 1.0  # seconds
-# A message for a webhook that no run has taken by then is dropped: the next look sends another one.
+# A message for a webhook, or a mirror, that no run has taken by then is dropped: the next look sends another one.
 _DELIVERY_EXPIRES = 10.0
 
 
@@ -45,6 +45,11 @@ def ask_for_upkeep(repo: Repository) -> None:
 def ask_for_delivery(webhook: str) -> None:
     """Send the message that has events delivered to a webhook; one that is lost costs time only."""
     send(app, "sluice.deliver", expires=_DELIVERY_EXPIRES, webhook=webhook)
+
+
+def ask_for_push(mirror: str) -> None:
+    """Send the message that has what landed pushed to a mirror; one that is lost costs time only."""
+    send(app, "sluice.mirror", expires=_DELIVERY_EXPIRES, mirror=mirror)
 
 
 def ask_for_merge(repo: Repository) -> None:

@@ -41,9 +41,10 @@ _TABLE = {
     "storage.git": "base",
     "storage.access": "",
     "storage.webhooks": "access",
-    "storage.log": "base metrics backends git access webhooks",
+    "storage.mirrors": "base git webhooks",
+    "storage.log": "base metrics backends git access webhooks mirrors",
     "storage.projection": "base git log",
-    "storage.view": "base backends git log access webhooks",
+    "storage.view": "base backends git log access webhooks mirrors",
     "storage.coordination": "base metrics backends log view",
     "storage.claims": "base git view",
     "storage.lookup": "base backends git log view",
@@ -52,18 +53,20 @@ _TABLE = {
     "storage.clones": "base backends git log projection view lookup repository",
     "storage.moves": "base git log view lookup repository",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository moves",
-    "storage.operations": "access base backends git log view queue repository commit webhooks moves lookup",
+    "storage.operations": "access base backends git log view queue repository commit webhooks moves lookup mirrors",
     "storage.maintenance": "base backends git log view lookup queue repository clones commit coordination",
     "storage.importing": "base git log view coordination lookup repository commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
+    "tasks.mirrors": "base metrics backends git clones view coordination queue repository operations mirrors tasks",
     "tasks.webhooks": "access base metrics backends log view coordination queue repository operations webhooks tasks",
     "app.client": "base git",
-    "app.protocol": "base backends git log queue webhooks",
+    "app.protocol": "base backends git log queue webhooks mirrors",
     "app.judge": "base git",
     "app.access": "base backends git access log view claims queue repository app.protocol",
     "app.shares": "base backends access app.access",
     "app.folder": "base git app.client app.judge",
+    "app.follow": "base git mirrors app.client app.folder",
     "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
@@ -71,8 +74,8 @@ _TABLE = {
         "app.access app.shares app.tracing"
     ),
     "app.service": (
-        "base metrics backends log view coordination claims queue repository app.protocol app.access app.shares "
-        "app.intake"
+        "base metrics backends log view coordination claims queue repository mirrors app.protocol app.access "
+        "app.shares app.intake"
     ),
     "app.listening": "",
     "app.guard": "backends access app.access app.shares app.service",
@@ -80,20 +83,21 @@ _TABLE = {
         "access base metrics backends git log projection view coordination queue repository operations clones "
         "app.protocol app.access app.shares app.intake app.service app.listening"
     ),
-    "app.openapi": "access base git webhooks log app.protocol app.access app.guard",
+    "app.openapi": "access base git webhooks log app.protocol app.access app.guard mirrors",
     "app.routes": (
-        "base backends git access webhooks log view coordination claims lookup queue operations tasks "
+        "base backends git access webhooks mirrors log view coordination claims lookup queue operations tasks "
         "app.protocol app.access app.shares app.downloads app.intake app.service app.guard app.openapi"
     ),
     "app.admin": (
-        "base backends git log view lookup queue repository moves commit operations webhooks maintenance app.judge"
+        "base backends git log view lookup queue repository moves commit operations webhooks mirrors maintenance "
+        "app.judge"
     ),
     "app.stack": "access base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
-        "access base git repository maintenance importing app.client app.judge app.folder app.admin app.stack app.demo "
-        "app.console"
+        "access base git repository maintenance importing mirrors app.client app.judge app.folder app.follow app.admin "
+        "app.stack app.demo app.console"
     ),
     "app.api": (
         "base backends git coordination lookup repository commit operations tasks app.protocol app.access "
@@ -167,6 +171,9 @@ PURE = {
     "storage.view.snapshot",
     "storage.lookup.tables",
     "storage.moves.trail",
+    "storage.mirrors.plan",
+    "storage.mirrors.records",
+    "storage.mirrors.remotes",
     "storage.webhooks.records",
     "storage.webhooks.signing",
     "storage.webhooks.targets",

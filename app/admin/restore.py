@@ -17,19 +17,22 @@ from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
 from storage.base.errors import Corrupt
 from storage.base.progress import Progress, batched_with_progress, no_progress
-from storage.log.entry import Access, Webhooks, decode, digest
+from storage.log.entry import Access, Mirrors, Webhooks, decode, digest
 from storage.log.log import name_of
 from storage.log.records import Actor
 from storage.maintenance.rebuild import rebuild
+from storage.mirrors.records import Stopped
 from storage.operations.access import replace_policy, revoke
+from storage.operations.git.mirrors import stop_all
 from storage.operations.webhooks import disable_all
 from storage.repository import Repository
 from storage.view.access import read_policy
+from storage.view.mirrors import read_mirrors
 from storage.view.webhooks import count_webhooks
 from storage.webhooks.records import Disabled
 
 _AT_ONCE = 64
-# By whom the log says that tokens were revoked and webhooks disabled.
+# By whom the log says that tokens were revoked, webhooks disabled and mirrors stopped.
 _PRINCIPAL = "sluice:restore"
 
 
@@ -57,6 +60,7 @@ class Restored:
     enqueued: int = 0  # changesets without an outcome, queued again
     revoked: int = 0  # tokens
     disabled: int = 0  # webhooks
+    stopped: int = 0  # mirrors
 
 
 def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
@@ -83,8 +87,8 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress,
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     All its tokens are revoked, and the policy's identities taken out, unless `keep_tokens`: some may have been ended
-    since the backup was made. So are its webhooks disabled: the deployment that the backup is of may call them as well,
-    under the same ids.
+    since the backup was made. So are its webhooks disabled and its mirrors stopped: the deployment that the backup is
+    of may call them as well, under the same ids, and push what has landed there since.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
     repository meanwhile. Raises Refused, Corrupt and Unavailable.
@@ -103,10 +107,12 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress,
     if not keep_tokens:
         _forget_identities(repo)
     disabled = 0 if keep_tokens else _disable_all(repo)
+    stopped = 0 if keep_tokens else _stop_all(repo)
     applied = repo.view.head().applied
     return Restored(
-        manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked, disabled
-    )
+        manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked,
+        disabled, stopped,
+    )  # fmt: skip
 
 
 def _revoke_all(repo: Repository) -> int:
@@ -132,10 +138,15 @@ def _disable_all(repo: Repository) -> int:
     return disable_all(repo, Disabled.RESTORED, Actor(principal=_PRINCIPAL)) if count_webhooks(repo.view) else 0
 
 
+def _stop_all(repo: Repository) -> int:
+    """Stop all mirrors, and return how many. Raises Unavailable."""
+    return stop_all(repo, Stopped.RESTORED, Actor(principal=_PRINCIPAL)) if read_mirrors(repo.view) else 0
+
+
 def _is_own(data: bytes) -> bool:
-    """Tell whether an entry is one by which a restore revokes tokens, takes out identities or disables webhooks."""
+    """Tell whether an entry is one by which a restore ends or stops what the backup has."""
     entry = decode(data)
-    of = entry.actor if isinstance(entry, Access | Webhooks) else None
+    of = entry.actor if isinstance(entry, Access | Webhooks | Mirrors) else None
     return of is not None and of.principal == _PRINCIPAL
 
 
@@ -165,7 +176,7 @@ class _Put:
     def _begun(self, present: set[str]) -> int:
         """Return how many entries a restore that died has written. Raises NotEmpty where others are there."""
         count = len([name for name in present if name.startswith(LOG)])
-        # Those that revoke tokens and disable webhooks are its own, by a run that did not come to its end.
+        # Those that revoke tokens and the like are its own, by a run that did not come to its end.
         while count > self._manifest.entries and _is_own(self._bucket.get(name_of(count))):
             count -= 1
         if count > self._manifest.entries:

@@ -70,6 +70,8 @@ TABLE: dict[str, Kind] = {
     "storage.base.errors.ViewAbsent": Kind(exit_codes.REFUSED, "refused", "The view is not in Redis",
                                            "`sluice rebuild` loads it"),
     "storage.base.settings.SettingsError": Kind(exit_codes.USAGE, "settings", "A setting is wrong", _SETTINGS),
+    "storage.mirrors.remote.RemoteFailed": Kind(exit_codes.UNREACHABLE, "mirror", "The mirror's server did not do it",
+                                                "docs/mirrors.md says what the word means"),
     "storage.backends.bucket.Missing": _WRONG,
     "storage.backends.bucket.BucketError": _BUCKET,
     "storage.backends.bucket.BucketUnsafe": Kind(exit_codes.REFUSED, "refused", "The bucket does not keep its promises",

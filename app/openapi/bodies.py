@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from app.access import documents
-from app.openapi.operation import Json, many, schema
-from app.openapi.values import LABEL_KEY, LINE, PRINCIPAL, TEXT, ULID
+from app.openapi.operation import Json, many, or_null, schema
+from app.openapi.values import LABEL_KEY, LINE, MIRROR_NAME, OID, PRINCIPAL, TEXT, ULID
 from app.protocol import claims, queries, slices, webhooks
 from app.protocol.changesets import resolutions, schemas
+from app.protocol.git import mirrors
 from app.protocol.history import tags
 from app.protocol.loading import LimitedSchema
+from storage.mirrors.records import Direction
+from storage.mirrors.remotes import MAX_REF
 from storage.webhooks import targets
 
 SCHEMAS: dict[str, type[LimitedSchema]] = {
@@ -39,6 +42,9 @@ SCHEMAS: dict[str, type[LimitedSchema]] = {
     "NewTag": tags.TagSchema,
     "NewWebhook": webhooks.WebhookSchema,
     "WebhookChange": webhooks.WebhookChangeSchema,
+    "NewMirror": mirrors.MirrorSchema,
+    "MirrorStop": mirrors.MirrorStopSchema,
+    "MirrorReport": mirrors.MirrorReportSchema,
 }
 
 
@@ -80,6 +86,17 @@ _LABELS: Json = {
     "description": "At most `max_labels` (8 by default).",
 }
 
+_OF_MIRRORS: dict[str, Json] = {
+    "name": MIRROR_NAME,
+    "url": {"type": "string", "pattern": "^(https?|ssh|file)://", "maxLength": targets.MAX_URL,
+            "description": "`https://`, without user, password, query and fragment; others by settings"},
+    "ref": {"type": "string", "pattern": "^refs/heads/[A-Za-z0-9_]", "maxLength": MAX_REF},
+    "direction": {"type": "string", "enum": [each.value for each in Direction],
+                  "description": "`out`: what lands is pushed there; `in`: its commits are taken"},
+    "slice": {**or_null(TEXT), "description": "Its name or id; null: the whole repository, where it is pushed"},
+    "start": {**or_null(OID), "description": "Of one that is taken: the commit whose files are here already"},
+}  # fmt: skip
+
 RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (documents.TokenSchema, "paths"): {**_PREFIXES, "description": "The token gives rights below these alone."},
     (documents.PolicySchema, "version"): {"description": "Has no effect: `If-Match` decides."},
@@ -117,6 +134,11 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (queries.FilesSchema, "paths"): _some(
         {"type": "string", "minLength": 1}, "At most `max_read_paths` (1,000 by default)."
     ),
+    **{(mirrors.MirrorSchema, name): shape for name, shape in _OF_MIRRORS.items()},
+    (mirrors.MirrorStopSchema, "reason"): {"type": "string", "enum": [each.value for each in mirrors.REPORTED]},
+    (mirrors.MirrorReportSchema, "remote"): {**OID, "description": "What the branch is there"},
+    (mirrors.MirrorReportSchema, "taken"): {**or_null(OID), "description": "The last of its commits that is here"},
+    (mirrors.MirrorReportSchema, "behind"): {"type": "integer", "minimum": 0, "maximum": mirrors.MAX_BEHIND},
     **{(kind, name): shape for kind in (webhooks.WebhookSchema, webhooks.WebhookChangeSchema)
        for name, shape in _OF_WEBHOOKS.items()},
 }  # fmt: skip

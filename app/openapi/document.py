@@ -17,7 +17,18 @@ from marshmallow.fields import Field, Raw
 from app.guard import Needs
 from app.openapi import bodies, parameters, values
 from app.openapi.operation import JSON, Answer, Family, Json, Operation, schema
-from app.openapi.operations import access, changesets, claims, conflicts, history, reads, service, slices, webhooks
+from app.openapi.operations import (
+    access,
+    changesets,
+    claims,
+    conflicts,
+    history,
+    mirrors,
+    reads,
+    service,
+    slices,
+    webhooks,
+)
 from app.openapi.problem_types import TYPES
 from app.openapi.shapes import SHAPES
 from app.protocol.problems import MEDIA_TYPE
@@ -27,7 +38,7 @@ from storage.base.settings import Settings
 API_VERSION = "1"
 FAMILIES: tuple[Family, ...] = (
     service.FAMILY, access.FAMILY, slices.FAMILY, changesets.FAMILY, conflicts.FAMILY, claims.FAMILY, reads.FAMILY,
-    history.FAMILY, webhooks.FAMILY,
+    history.FAMILY, mirrors.FAMILY, webhooks.FAMILY,
 )  # fmt: skip
 METHODS = ("get", "post", "put", "patch", "delete")
 

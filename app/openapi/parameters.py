@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.openapi import examples
 from app.openapi.operation import Json
-from app.openapi.values import COUNT, OID, PATH, TEXT, ULID
+from app.openapi.values import COUNT, MIRROR_NAME, OID, PATH, TEXT, ULID
 
 
 class Parameter(NamedTuple):
@@ -27,6 +27,7 @@ IN_PATH = {
     "token_id": Parameter("token_id", ULID, "The id of a token, which is not its secret", examples.TOKEN),
     "claim_id": Parameter("claim_id", ULID, "The id of an advisory claim", examples.CLAIM),
     "webhook_id": Parameter("id", ULID, "The id of a webhook", examples.WEBHOOK),
+    "mirror": Parameter("mirror", MIRROR_NAME, "The name of a mirror", examples.MIRROR),
     "delivery": Parameter("delivery", TEXT, "The id of a delivery, or of an event", examples.EVENT),
     "tag": Parameter("tag", {**TEXT, "minLength": 1}, "The name of a tag, without `refs/tags/`", examples.TAG),
     "ends": Parameter("range", {"type": "string", "pattern": "^.+\\.\\.\\..+$"},

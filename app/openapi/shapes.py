@@ -22,6 +22,7 @@ from app.openapi.values import (
 from storage.access.policy import Authors, Role
 from storage.git.threeway import ConflictClass
 from storage.log.records import Status
+from storage.mirrors.records import Direction, Stopped
 from storage.webhooks.records import Disabled
 
 _WARNINGS: Json = {
@@ -75,6 +76,18 @@ _WEBHOOK: dict[str, Shape] = {
     "disabled": {"type": ["string", "null"], "enum": [*(each.value for each in Disabled), None]},
     "disabled_at": or_null(SHOWN_TIME), "created_at": SHOWN_TIME, "rotation": COUNT,
     "old_secret_until": or_null(SHOWN_TIME),
+}  # fmt: skip
+
+_BEHIND: Json = thing({"commits": COUNT, "seconds": SECONDS})
+_MIRROR: dict[str, Shape] = {
+    "name": TEXT, "url": TEXT, "ref": TEXT, "direction": {"type": "string", "enum": [each.value for each in Direction]},
+    "slice": or_null(ULID), "start": or_null(OID),
+    "stopped": {"type": ["string", "null"], "enum": [*(each.value for each in Stopped), None]},
+    "detail": or_null(TEXT), "stopped_at": or_null(SHOWN_TIME), "created_at": SHOWN_TIME,
+    "state": {"type": "string", "enum": ["stopped", "unknown", "silent", "failing", "behind", "current"]},
+    "behind": _BEHIND, "remote": or_null(OID), "local": or_null(OID), "other_tags": COUNT, "tries": COUNT,
+    "error": or_null(TEXT), "error_detail": or_null(TEXT), "looked_at": or_null(SHOWN_TIME),
+    "pushed_at": or_null(SHOWN_TIME), "next_try_at": or_null(SHOWN_TIME),
 }  # fmt: skip
 
 SHAPES: dict[str, Json] = {
@@ -287,8 +300,12 @@ SHAPES: dict[str, Json] = {
     }),
     "MergeRequested": thing({"requested": FLAG, "pending": COUNT}),
     "Alive": thing({"alive": FLAG}),
-    "Ready": thing({"ready": FLAG, "checks": {"type": "object", "additionalProperties": _CHECK}}),
+    "Ready": thing({
+        "ready": FLAG, "checks": {"type": "object", "additionalProperties": _CHECK},
+        "degraded": {**many(TEXT), "description": "What is wrong though this process can serve"},
+    }),
     "Health": thing({"healthy": FLAG, "checks": {"type": "object", "additionalProperties": _CHECK}}),
+    "Mirror": thing(_MIRROR, text="A branch of another Git server, and how it stands"),
     "Webhook": thing(_WEBHOOK, text="A filter that is null is none"),
     "IssuedWebhook": thing({**_WEBHOOK, "secret": {**TEXT, "description": "It begins with `whsec_`"}}),
     "WebhookProgress": thing({

@@ -15,6 +15,7 @@ from app.protocol.changesets import labels, strategies
 from storage.base.issuers import MOST_TEXT
 from storage.base.settings import Settings
 from storage.log.audit import ACTIONS
+from storage.mirrors.remotes import NAME
 
 _ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 
@@ -37,6 +38,7 @@ PATH: Json = {"type": "string", "minLength": 1}
 MODE: Json = {"type": "string", "enum": ["100644", "100755", "120000", "160000"]}
 PRINCIPAL: Json = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}$"}
 
+MIRROR_NAME: Json = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 LABEL_KEY: Json = {"type": "string", "pattern": f"^{labels.KEY.pattern}$"}
 LINE: Json = {"type": "string", "minLength": 1, "description": "One line, which is not blank"}
 ACTION: Json = {"type": "string", "enum": list(ACTIONS)}

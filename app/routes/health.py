@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.access.current import known_actor
 from app.service.metrics import render
-from app.service.readiness import Check, checks, fit, work_checks
+from app.service.readiness import Check, checks, degraded, fit, work_checks
 from app.service.services import services
 from storage.operations.requests import record_merge_request
 from tasks.notify import ask_for_merge, ask_for_upkeep
@@ -39,7 +39,7 @@ def ready() -> tuple[Response, int]:
     repo = services().repo
     checked = checks(repo)
     _put_right(work_checks(repo, checked))
-    return _answer("ready", checked)
+    return _answer("ready", checked, {"degraded": degraded(repo)})
 
 
 @routes.get("/health")
@@ -59,8 +59,8 @@ def _put_right(checked: dict[str, Check]) -> None:
             ask_for_upkeep(services().repo)
 
 
-def _answer(word: str, checked: dict[str, Check]) -> tuple[Response, int]:
-    answer = jsonify({word: fit(checked), "checks": checked})
+def _answer(word: str, checked: dict[str, Check], more: dict[str, list[str]] | None = None) -> tuple[Response, int]:
+    answer = jsonify({word: fit(checked), "checks": checked, **(more or {})})
     if not fit(checked):
         answer.headers["Retry-After"] = str(services().settings.retry_after)
     return answer, 200 if fit(checked) else 503

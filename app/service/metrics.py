@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.service.git.mirror_status import standings
 from app.service.readiness import needed_work
 from storage.base.ids import ulid_seconds
 from storage.coordination import ProcessReport, read_sums
@@ -81,9 +82,27 @@ class RepositoryCollector(Collector):
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
         )
         yield self._nodes()
+        yield from self._mirrors()
         sums = read_sums(self._repo.view)
         yield from _of_processes(sums.processes)
         yield from families(sums.counted)
+
+    def _mirrors(self) -> Iterator[Metric]:
+        commits = GaugeMetricFamily("sluice_mirror_lag_commits", "Commits that a mirror lacks.", labels=["mirror"])
+        lag = GaugeMetricFamily("sluice_mirror_lag_seconds", "Time since the first of them landed.", labels=["mirror"])
+        stopped = GaugeMetricFamily(
+            "sluice_mirror_stopped", "1 where it waits for somebody to resume it.", labels=["mirror"]
+        )
+        failures = GaugeMetricFamily(
+            "sluice_mirror_failures", "Tries that failed, one after the other.", labels=["mirror"]
+        )
+        for each in standings(self._repo):
+            name = [each.mirror.name]
+            commits.add_metric(name, each.commits)
+            lag.add_metric(name, round(each.seconds, 3))
+            stopped.add_metric(name, int(each.mirror.stopped is not None))
+            failures.add_metric(name, each.progress.failed if each.progress else 0)
+        yield from (commits, lag, stopped, failures)
 
     def _nodes(self) -> Metric:
         nodes = self._repo.nodes.at_work()

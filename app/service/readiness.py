@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from app.service.git.mirror_status import Standing, standings
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
-from storage.coordination import WEBHOOKS, WORK, missing, read_sums
+from storage.coordination import MIRRORS, WEBHOOKS, WORK, missing, read_sums
 from storage.log.log import name_of
+from storage.mirrors.records import Direction
 from storage.repository import Repository
+from storage.view.mirrors import read_mirrors
 from storage.view.webhooks import count_webhooks
 
 _MAX_LAG = 1000
@@ -43,6 +46,7 @@ def work_checks(repo: Repository, checked: dict[str, Check]) -> dict[str, Check]
         "queue": _checked(lambda: _queue(repo)),
         "workers": _checked(lambda: _workers(repo)),
         **({"gateway": _checked(lambda: _gateways(repo))} if repo.settings.git_url else {}),
+        "mirrors": _checked(lambda: _mirrors(repo)),
     }
 
 
@@ -104,8 +108,39 @@ def _gateways(repo: Repository) -> Check:
 
 
 def needed_work(repo: Repository) -> dict[str, str]:
-    """Return the kinds of work that somebody has to do, with their processes: webhooks where there are any."""
-    return {**WORK, **(WEBHOOKS if repo.settings.webhook_key and count_webhooks(repo.view) else {})}
+    """Return the kinds of work that somebody has to do, with their processes; some only if there is any."""
+    webhooks = WEBHOOKS if repo.settings.webhook_key and count_webhooks(repo.view) else {}
+    pushed = repo.settings.mirror_folder and any(each.direction == Direction.OUT for each in read_mirrors(repo.view))
+    return {**WORK, **webhooks, **(MIRRORS if pushed else {})}
+
+
+def _mirrors(repo: Repository) -> Check:
+    # Never a reason for a 503: who waits for that (a rolling restart) cannot mend somebody else's server.
+    found = standings(repo)
+    limit = repo.settings.max_mirror_lag
+    wrong = [f"{each.mirror.name}: {word}" for each in found if (word := _trouble(each, limit))]
+    detail = ", ".join(wrong) or (f"{len(found)} are current" if found else "there are none")
+    return {"ok": True, "detail": detail, "mirrors": {each.mirror.name: each.as_json() for each in found}}
+
+
+def _trouble(standing: Standing, limit: float) -> str:
+    if standing.mirror.stopped:
+        return f"stopped ({standing.mirror.stopped})"
+    if standing.lags(limit):
+        return f"behind for {standing.seconds:.0f} s" + (f" ({standing.progress.error})" if standing.progress else "")
+    return ""
+
+
+def degraded(repo: Repository) -> list[str]:
+    """Return what is wrong though this process can serve; without names, since nobody has to say who asks."""
+    try:
+        found = standings(repo)
+    except UNAVAILABLE:
+        return []
+    reasons = [str(each.mirror.stopped) for each in found if each.mirror.stopped]
+    notes = [f"mirrors stopped: {reasons.count(reason)} ({reason})" for reason in sorted(set(reasons))]
+    late = sum(not each.mirror.stopped and each.lags(repo.settings.max_mirror_lag) for each in found)
+    return [*notes, *([f"mirrors behind: {late}"] if late else [])]
 
 
 def _workers(repo: Repository) -> Check:

@@ -71,15 +71,15 @@ def merger() -> list[str]:
 
 
 def sender(concurrency: int) -> list[str]:
-    """The worker that calls webhooks; `concurrency` is Settings.webhook_senders.
+    """The worker that calls webhooks and pushes to mirrors; `concurrency` is Settings.webhook_senders.
 
-    It does nothing but wait for receivers, so its runs are threads, and slow receivers hold up no other work.
+    It does nothing but wait for other servers, so its runs are threads, and slow ones hold up no other work.
     """
     return [
         *_CELERY,
         "worker",
         "-Q",
-        "webhooks",
+        "webhooks,mirrors",
         "-P",
         "threads",
         "-c",

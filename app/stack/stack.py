@@ -50,8 +50,8 @@ FLOWER_USER = "sluice"
 class Stack:
     """Everything, started by `start` or `with`, and stopped by `stop` or at the end of the `with`.
 
-    Processes are named redis, s3, api, gateway, worker (commits), merger (merges and upkeep), sender (webhooks), beat
-    and flower.
+    Processes are named redis, s3, api, gateway, worker (commits), merger (merges and upkeep), sender (webhooks and
+    mirrors), beat and flower.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Stack:
         on the loopback; `environ` is given to the processes in addition to their settings;
         `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped; `with_tokens` gives it a root
         token, without which nobody is let in who has no other one, and Redis a password; `with_webhooks` gives it a key
-        for webhooks, and a process that calls them; `with_gateway` gives it a gateway, at the API's
-        address.
+        for webhooks, a folder for mirrors, and a process that calls and pushes; `with_gateway` gives it a gateway, at
+        the API's address.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -229,6 +229,7 @@ class Stack:
             own["root_token_sha256"] = hash_of(self.token)
         if self._with_webhooks:
             own["webhook_key"] = self._webhook_key
+            own["mirror_folder"] = str(self.data.absolute() / "mirrors")
         if self._with_gateway:
             own |= {"git_url": self.git_url, "gateway_folder": str(self.data / "gateway")}
         self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})

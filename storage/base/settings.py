@@ -20,6 +20,7 @@ from storage.base.issuers import Issuer, read_issuers
 from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
 from storage.base.setting_groups.gateway_settings import GatewaySettings
+from storage.base.setting_groups.mirror_settings import MirrorSettings
 from storage.base.setting_groups.push_settings import PushSettings
 from storage.base.setting_groups.share_settings import ShareSettings
 from storage.base.setting_groups.webhook_settings import WebhookSettings, check_key, read_waits
@@ -57,6 +58,9 @@ _ABOVE_ZERO = (
     "gateway_threads",
     "gateway_processes",
     "gateway_request_bytes",
+    "mirror_timeout",
+    "mirror_commits",
+    "mirror_look",
 )
 
 
@@ -70,7 +74,7 @@ class SettingsError(BadInput):
 
 
 @dataclass(frozen=True)
-class Settings(GatewaySettings, WebhookSettings, ApiSettings, ShareSettings, PushSettings):
+class Settings(GatewaySettings, MirrorSettings, WebhookSettings, ApiSettings, ShareSettings, PushSettings):
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
     repository: str = setting(

@@ -56,6 +56,7 @@ class LeaseName(StrEnum):
     GARBAGE = "gc"  # garbage was collected within the last interval
     FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
     DELIVERING = "delivering:"  # with a webhook's id: who delivers to it
+    MIRRORING = "mirroring:"  # with a mirror's name: who pushes to it
     CURSORS = "webhooks_noted"  # how far webhooks have come was noted in the log within the last interval
 
 

@@ -32,6 +32,8 @@ WORK = {"commits": "worker", "merges": "merger", "upkeep": "worker or merger", "
 """What a deployment needs somebody for, and the process of `sluice up` and compose.yaml that does it."""
 WEBHOOKS = {"webhooks": "sender"}
 """The same where there are webhooks."""
+MIRRORS = {"mirrors": "sender"}
+"""And where there are mirrors to which what lands is pushed."""
 
 
 @dataclass(frozen=True, slots=True)

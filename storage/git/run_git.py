@@ -8,6 +8,7 @@ was made here is isolated: no configuration of the machine applies to it.
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import weakref
@@ -31,6 +32,7 @@ _KEPT = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+_MAX_ERRORS = 16 << 10  # bytes that are kept of what a command says on its standard error
 _SCRATCH_CONFIG = """\
 [core]
 	bare = true
@@ -125,6 +127,30 @@ class Git:
         if done.returncode not in accept:
             raise GitFailed(arguments[0], done.returncode, done.stderr.decode(errors="replace").strip())
         return done
+
+    def run_within(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        """Run a command that may wait for a server; behind `seconds` it is killed, with all that it has started.
+
+        Returns whatever its exit status is, and of its errors the end. Raises GitFailed where there is no Git, and
+        subprocess.TimeoutExpired.
+        """
+        with tempfile.TemporaryFile() as errors:
+            try:
+                # A session of its own, so that Git's helpers end with it: they hold its pipes open, and the connection.
+                process = subprocess.Popen(
+                    self._command(arguments), env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=errors, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+            with process:
+                try:
+                    output, _ = process.communicate(timeout=seconds)
+                finally:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MAX_ERRORS))
+            return subprocess.CompletedProcess(arguments, process.returncode, output, errors.read())
 
     def output(self, *arguments: str, stdin: bytes | IO[bytes] = b"") -> bytes:
         """Return what a command prints. Raises GitFailed."""

@@ -25,6 +25,7 @@ from storage.log.entry import (
     GlobalCommit,
     Import,
     Merge,
+    Mirrors,
     Release,
     Slices,
     Tags,
@@ -43,7 +44,8 @@ OUTCOMES = {
 ACTIONS = (
     "repository.create", "repository.import", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create",
     "slice.change", "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
-    "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "merge.request", "pack.condemn",
+    "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "mirror.create",
+    "mirror.stop", "mirror.resume", "mirror.delete", "merge.request", "pack.condemn",
     "history.compact",
 )  # fmt: skip
 """Every action, of which acts say what was done."""
@@ -59,7 +61,7 @@ class Act(Record, frozen=True, kw_only=True):
     index: int = 0  # its number among the acts of its entry
     changeset: ChangesetId | None = None
     slice: str | None = None  # its id
-    name: str | None = None  # of a slice, a token or a tag
+    name: str | None = None  # of a slice, a token, a tag or a mirror
     paths: tuple[str, ...] = ()
     version: int | None = None  # of a slice or the policy; of a webhook, its rotation
     submitter: str | None = None  # of a changeset: the principal
@@ -81,7 +83,7 @@ class Act(Record, frozen=True, kw_only=True):
 
 def moment_of(entry: Entry) -> float | None:
     """Return when an entry was made, in seconds since 1970; None where it does not say."""
-    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags | Import) and entry.time:
+    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags | Import | Mirrors) and entry.time:
         return entry.time
     return ulid_seconds(entry.by) if is_ulid(entry.by) else None
 
@@ -130,18 +132,26 @@ def _of_others(entry: Entry) -> Iterator[Act]:
                 yield Act(action=CLOSE, actor=entry.actor, changeset=closed.id, slice=closed.slice, closed_by=closed.by)
         case Webhooks():
             yield from _of_webhooks(entry)
-        case Tags():
-            for tag in entry.changed:
-                action = "tag.delete" if tag.id is None else "tag.create" if tag.was is None else "tag.move"
-                yield Act(action=action, actor=entry.actor, name=tag.name, object=tag.id, was=tag.was)
-        case Import():
-            yield Act(action="repository.import", actor=entry.actor, commit=entry.commit, name=entry.ref)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():
             yield Act(action="pack.condemn", packs=len(entry.condemned))
         case Compact():
             yield Act(action="history.compact", packs=len(entry.archives))
+        case _:
+            yield from _of_git(entry)
+
+
+def _of_git(entry: Entry) -> Iterator[Act]:
+    match entry:
+        case Tags():
+            for tag in entry.changed:
+                action = "tag.delete" if tag.id is None else "tag.create" if tag.was is None else "tag.move"
+                yield Act(action=action, actor=entry.actor, name=tag.name, object=tag.id, was=tag.was)
+        case Import():
+            yield Act(action="repository.import", actor=entry.actor, commit=entry.commit, name=entry.ref)
+        case Mirrors():
+            yield from _of_mirrors(entry)
 
 
 def _of_changeset(record: Decided, abandoned_by: Actor | None) -> Iterator[Act]:
@@ -203,6 +213,16 @@ def _of_webhooks(entry: Webhooks) -> Iterator[Act]:
         )  # fmt: skip
     for deleted in entry.deleted:
         yield Act(action="webhook.delete", actor=entry.actor, webhook=deleted)
+
+
+def _of_mirrors(entry: Mirrors) -> Iterator[Act]:
+    for mirror in entry.created:
+        yield Act(action="mirror.create", actor=entry.actor, name=mirror.name, slice=mirror.slice)
+    for mirror in entry.changed:
+        action = "mirror.stop" if mirror.stopped else "mirror.resume"
+        yield Act(action=action, actor=entry.actor, name=mirror.name, reason=mirror.stopped)
+    for deleted in entry.deleted:
+        yield Act(action="mirror.delete", actor=entry.actor, name=deleted)
 
 
 def _principal(by: Actor | None) -> str | None:

@@ -35,14 +35,14 @@ from storage.log.kinds.base import (
     GlobalCommit,
     TableRow,
 )
-from storage.log.kinds.git import Import, Tags
+from storage.log.kinds.git import Import, Mirrors, Tags
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
 # Beside what is defined here: the kinds of entries that came with Git in and out stand in kinds/git.py.
 __all__ = [
     "ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Import",
-    "TableRow", "Tags",
+    "Mirrors", "TableRow", "Tags",
 ]  # fmt: skip
 
 NO_HASH = "0" * 64
@@ -282,8 +282,9 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(
-    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact | Tags | Import
-)
+    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact
+    | Tags | Import | Mirrors
+)  # fmt: skip
 
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:

@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from storage.metrics.definitions import WEBHOOKS, Counter, Histogram
+from storage.metrics.definitions import MIRRORS, WEBHOOKS, Counter, Histogram
 
 Key = tuple[str, tuple[str, ...], str]
 """A metric's name, its labels' values, and of a histogram the bound of a bucket, or SUM."""
@@ -67,3 +67,8 @@ os.register_at_fork(after_in_child=COUNTS._begin_anew)
 def webhook_delivered(outcome: str) -> None:
     """Count a delivery to a webhook that ended: `delivered`, `failed` or `disabled`."""
     COUNTS.add(WEBHOOKS, outcome)
+
+
+def mirror_ran(outcome: str) -> None:
+    """Count a look at a mirror's server that ended: `pushed`, `current`, `failed` or `diverged`."""
+    COUNTS.add(MIRRORS, outcome)

@@ -85,6 +85,7 @@ WEBHOOKS = Counter("sluice_webhook_deliveries", "Deliveries to webhooks that end
 
 GIT_ANSWERS = Counter("sluice_git_answers", "Answers of gateways: refs, and packs by how they were made.", ("how",))
 GIT_BYTES = Counter("sluice_git_bytes", "Bytes of packs that gateways have sent, by how they were made.", ("how",))
+MIRRORS = Counter("sluice_mirror_runs", "Looks at servers of mirrors that ended.", ("outcome",))
 
 ALL: tuple[Counter | Histogram, ...] = tuple(
     [known for known in list(globals().values()) if isinstance(known, (Counter, Histogram))]

@@ -6,6 +6,7 @@ Imports the packages of storage up to lookup.
 
 from storage.queue.append_lock import AppendLock
 from storage.queue.deliveries import Deliveries, Delivery, Progress, Wanted
+from storage.queue.mirror_work import MirrorProgress, MirrorWork
 from storage.queue.pace import Pace
 from storage.queue.queue import LEASE_EXPIRED, Queue
 from storage.queue.recovery import MAX_PASSED_PACKS, Inbox, InboxScan, Watermark
@@ -14,6 +15,6 @@ from storage.queue.submission_packs import UNREADABLE, read_changesets, read_pac
 
 __all__ = [
     "LEASE_EXPIRED", "MAX_PASSED_PACKS", "UNREADABLE", "Admission", "AppendLock", "ChangesetState", "Claimed",
-    "Deliveries", "Delivery", "Inbox", "InboxScan", "Pace", "Progress", "Queue", "Stage", "Wanted", "Watermark",
-    "read_changesets", "read_pack",
+    "Deliveries", "Delivery", "Inbox", "InboxScan", "MirrorProgress", "MirrorWork", "Pace",
+    "Progress", "Queue", "Stage", "Wanted", "Watermark", "read_changesets", "read_pack",
 ]  # fmt: skip

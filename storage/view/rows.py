@@ -17,6 +17,7 @@ from storage.log.entry import (
     GlobalCommit,
     Import,
     Merge,
+    Mirrors,
     Release,
     Slices,
     Tags,
@@ -139,6 +140,8 @@ def _other_effects(entry: Entry, rows: Effects) -> None:
         case Tags():
             for changed in entry.changed:
                 set_tag(rows, changed.name, changed.id)
+        case Mirrors():
+            _mirror_effects(entry, rows)
         case Release():
             rows.score_all("released", [released.id for released in entry.released], entry.seq)
         case Condemn():
@@ -202,6 +205,13 @@ def _webhook_effects(entry: Webhooks, rows: Effects) -> None:
     rows.score_all("webhook_order", [webhook.id for webhook in entry.created], 0)
     for webhook_id, (seq, sent) in reached.items():
         rows.hashes.setdefault("webhook_cursors", {})[webhook_id] = f"{seq} {sent}"
+
+
+def _mirror_effects(entry: Mirrors, rows: Effects) -> None:
+    if entry.deleted:
+        rows.removed_fields["mirrors"] = list(entry.deleted)
+    for mirror in (*entry.created, *entry.changed):
+        rows.hashes.setdefault("mirrors", {})[mirror.name] = encode_record(mirror)
 
 
 def set_tag(rows: Effects, name: str, oid: str | None) -> None:

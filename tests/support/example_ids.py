@@ -35,6 +35,8 @@ def real_ids(ask: Ask, settle: Callable[[str], None]) -> dict[str, str]:
     ask("PUT", f"/v1/tags/{examples.TAG}", {"commit": landing["commit"], "message": "A release"})
     stranded = submitted("web/stranded", "x", hold=True)
     ask("POST", f"/v1/changesets/{stranded}/abandon", None)
+    followed = {"url": "https://example.invalid/code.git", "ref": "refs/heads/main", "direction": "in"}
+    ask("POST", "/v1/mirrors", {"name": examples.MIRROR, "slice": examples.SLICE, **followed})
     return {
         examples.LANDED: landed,
         examples.CONFLICTED: conflicted,

@@ -139,6 +139,11 @@ def pushed_changesets() -> list[Changeset]:
     ]  # fmt: skip
 
 
+def mirrors() -> tuple[Seq, bytes]:
+    """Return an entry of mirrors, in the same place, of format 5."""
+    return Seq(len(ENTRIES) + 4), (TESTDATA / "entries" / "v5-mirrors.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

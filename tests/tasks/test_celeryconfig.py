@@ -70,16 +70,23 @@ def test_webhooks_are_looked_at_where_there_can_be_any(monkeypatch: pytest.Monke
     assert (tick["task"], tick["schedule"], tick["options"]["expires"]) == ("sluice.webhooks", 0.5, 10.0)
 
 
+def test_mirrors_are_looked_at_where_there_can_be_any(monkeypatch: pytest.MonkeyPatch):
+    assert "mirrors" not in configured(monkeypatch).beat_schedule
+    tick = configured(monkeypatch, mirror_folder="/x", mirror_look=0.5).beat_schedule["mirrors"]
+    assert (tick["task"], tick["schedule"], tick["options"]["expires"]) == ("sluice.mirrors", 0.5, 10.0)
+
+
 def test_every_task_has_its_queue_and_every_queue_a_worker(config: ModuleType):
     from app.stack import commands
 
     routes = {name: route["queue"] for name, route in config.task_routes.items()}
     assert routes == {"sluice.commit": "commits", "sluice.merge": "merges", "sluice.upkeep": "upkeep",
                       "sluice.compact": "upkeep", "sluice.webhooks": "webhooks",
-                      "sluice.deliver": "webhooks"}  # fmt: skip
+                      "sluice.deliver": "webhooks", "sluice.mirrors": "mirrors",
+                      "sluice.mirror": "mirrors"}  # fmt: skip
     nodes = (commands.worker(1), commands.merger(), commands.sender(1))
     consumed = [argv[argv.index("-Q") + 1] for argv in nodes]
-    assert consumed == ["commits,upkeep", "merges,upkeep", "webhooks"], (
+    assert consumed == ["commits,upkeep", "merges,upkeep", "webhooks,mirrors"], (
         "a view that is gone comes back whichever node has died"
     )
     assert set(",".join(consumed).split(",")) == {queue.name for queue in config.task_queues} == set(routes.values())

@@ -22,7 +22,7 @@ _SHOWN = 20
 @click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` afterwards.")
 @click.option(
     "--keep-tokens", is_flag=True,
-    help="Keep the backup's tokens and identities, also those that were ended since, and its webhooks enabled.",
+    help="Keep the backup's tokens and identities, also those that were ended since, its webhooks and its mirrors.",
 )  # fmt: skip
 @data_folder
 @as_json
@@ -31,7 +31,8 @@ def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | 
 
     The repository may have another name than in the backup. Every file is checked before anything is written. Run this
     before you start the API and the workers; if it is interrupted, run the same command again. Tokens of the backup are
-    revoked, and the identities of its policy are taken out: the root token makes new ones. Its webhooks are disabled.
+    revoked, and the identities of its policy are taken out: the root token makes new ones. Its webhooks are disabled,
+    and its mirrors stopped.
 
     Example: SLUICE_REPOSITORY=copy sluice restore /backups/code
     """
@@ -58,6 +59,7 @@ def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | 
             f"{verdict}: {restored.entries} entries, {restored.files} files, {restored.bytes:,} bytes;"
             f" {restored.copied} files copied, {restored.enqueued} changesets queued again,"
             f" {restored.revoked} tokens revoked, {restored.disabled} webhooks disabled,"
+            f" {restored.stopped} mirrors stopped,"
             f" in {seconds} s"
         )
     if differences:

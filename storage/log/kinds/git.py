@@ -7,6 +7,7 @@ from msgspec import field
 from storage.base.ids import PackId
 from storage.log.kinds.base import GIT_FORMAT, Entry, GlobalCommit, TableRow
 from storage.log.records import Actor, Record
+from storage.mirrors.records import Mirror
 
 
 class TagChange(Record, frozen=True, kw_only=True):
@@ -68,3 +69,18 @@ class Import(Entry, tag="import", frozen=True, kw_only=True):
             commit=self.commit, tree=self.tree, seq=self.seq, first=self.seq, through=self.seq,
             changesets=0, parents=self.parents, time=self.committed_at,
         )  # fmt: skip
+
+
+class Mirrors(Entry, tag="mirrors", frozen=True, kw_only=True):
+    """Mirrors are made, changed (stopped or resumed) or deleted."""
+
+    time: int  # in seconds
+    actor: Actor | None = None  # None: Sluice itself, or nobody knows
+    created: tuple[Mirror, ...] = ()
+    changed: tuple[Mirror, ...] = ()
+    deleted: tuple[str, ...] = ()  # by their names
+
+    @property
+    def least_format(self) -> int:
+        """5: older versions know no mirrors."""
+        return GIT_FORMAT

@@ -26,10 +26,13 @@ from storage.base.ids import new_ulid
 from storage.base.settings import Settings
 from storage.log.log import name_of
 from storage.log.records import Actor
+from storage.mirrors.records import Mirror
 from storage.operations.access import issue, replace_policy
+from storage.operations.git import mirrors
 from storage.operations.webhooks import create
 from storage.repository import Repository
 from storage.view.access import read_policy, token_of_hash
+from storage.view.mirrors import read_mirrors
 from storage.view.webhooks import read_webhooks
 from storage.webhooks.records import Webhook
 from tests.support.dying import Died, Dying
@@ -119,6 +122,21 @@ def test_the_webhooks_of_a_backup_are_disabled_when_it_is_restored(world: World,
     [there] = read_webhooks(copy.view)
     assert (restored.disabled, there.disabled) == ((0, None) if keep else (1, "restored"))
     assert restored.revoked == 0 and not verify(copy).differences
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_mirrors_of_a_backup_are_stopped_when_it_is_restored(world: World, tmp_path: Path, keep: bool) -> None:
+    """The deployment that the backup is of pushes to them too."""
+    world.repo.settings = dataclasses.replace(world.repo.settings, mirror_folder="/nowhere")
+    made = Mirror(name="host", url="https://git.example/code.git", ref="refs/heads/main")
+    mirrors.create(world.repo, made, Actor(principal="root"))
+    land(world, 1)
+    backup(world.repo.settings, tmp_path / "b")
+    copy = another(world)
+    restored = restore(copy, tmp_path / "b", keep_tokens=keep)
+    [there] = read_mirrors(copy.view)
+    assert (restored.stopped, there.stopped) == ((0, None) if keep else (1, "restored"))
+    assert not verify(copy).differences
 
 
 def test_a_later_backup_copies_only_what_is_new(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ CLIENTS = [
     f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
     "claim docs/ --intent Docs", "claims", "limits", "clone web",
     "blame web/a.txt", f"show {COMMIT}", f"revert {ID}", "tag create v1.0", "tag delete v1.0", "tag list",
+    "mirror add host https://git.example.org/a.git", "mirror list", "mirror remove host", "mirror resume host",
+    "mirror status host", "mirror stop host",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
     "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",

@@ -71,7 +71,7 @@ class Examples:
 
 @pytest.fixture
 def shown(settings: Settings, unsent: object) -> Examples:
-    return Examples(secured(settings, webhook_key="k" * 32))
+    return Examples(secured(settings, webhook_key="k" * 32, mirror_folder="/nowhere"))
 
 
 @pytest.mark.parametrize(("operation_id", "name"), BODIES)

@@ -43,7 +43,7 @@ class Planted:
 
 @pytest.fixture
 def planted(settings: Settings, unsent: object) -> Planted:
-    root = secured(settings, webhook_key="k" * 32)
+    root = secured(settings, webhook_key="k" * 32, mirror_folder="/nowhere")
     for name in ("vault", "open"):
         root.post("/slices", {"name": name, "paths": [f"{name}/"]}, 201)
     grants(
@@ -78,6 +78,8 @@ def planted(settings: Settings, unsent: object) -> Planted:
     made.ids["token"] = token["id"]
     asked = {"url": "https://vault.example/", "name": MESSAGE, "slices": ["vault"]}
     made.ids["webhook"] = made.clients["right"].post("/webhooks", asked, 201).get_json(force=True)["id"]
+    followed = {"name": "vault-source", "direction": "in", "slice": "vault"}
+    root.post("/mirrors", {**MIRROR, **followed}, 201)
     made.ids["event"] = f"{root.get('/changesets/' + made.ids['landed'])['seq']}-0"
     assert root.get(f"/changesets/{made.ids['conflicted']}")["status"] == "conflicted"
     names = ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim", "webhook", "tag")
@@ -86,6 +88,8 @@ def planted(settings: Settings, unsent: object) -> Planted:
     made.hidden += [*LABELS, *LABELS.values()]
     return made
 
+
+MIRROR = {"url": "https://vault.example/x.git", "ref": "refs/heads/main"}
 
 Body = Callable[[Planted], Any]
 
@@ -201,6 +205,17 @@ CASES: dict[str, Case] = {
         "PUT", "/v1/tags/vault/2", (401, 403, 403, 201), lambda planted: {"commit": planted.ids["chain"]}, by="top"
     ),
     "tags.remove": Case("DELETE", "/v1/tags/vault/1", (401, 403, 403, 204), by="top"),
+    "mirrors.create": Case(
+        "POST", "/v1/mirrors", (401, 403, 403, 201), lambda planted: {**MIRROR, "name": "other"}, by="top"
+    ),
+    "mirrors.listing": Case("GET", "/v1/mirrors", TOP, by="top"),
+    "mirrors.show": Case("GET", "/v1/mirrors/vault-source", (401, 404, 404, 200), by="top"),
+    "mirrors.stop": Case("POST", "/v1/mirrors/vault-source/stop", (401, 404, 404, 200), lambda planted: {}, by="top"),
+    "mirrors.resume": Case("POST", "/v1/mirrors/vault-source/resume", TOP, by="top"),
+    "mirrors.report": Case(
+        "PUT", "/v1/mirrors/vault-source/report", (401, 404, 404, 200), lambda planted: {"behind": 0}, by="top"
+    ),
+    "mirrors.remove": Case("DELETE", "/v1/mirrors/vault-source", (401, 403, 403, 204), by="top"),
     "webhooks.create": Case(
         "POST",
         "/v1/webhooks",

@@ -114,7 +114,7 @@ def test_flower_and_the_console_are_on_the_loopback_and_redis_is_private():
 
 def test_every_service_has_a_health_check_and_servers_have_volumes():
     assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == set()
-    assert set(COMPOSE["volumes"]) == {"redis", "minio", "clones"}
+    assert set(COMPOSE["volumes"]) == {"redis", "minio", "clones", "sender"}
     assert SERVICES["gateway"]["volumes"] == ["clones:" + SERVICES["gateway"]["environment"]["SLUICE_GATEWAY_FOLDER"]]
     for name in SERVERS:
         assert [volume.split(":")[0] for volume in SERVICES[name]["volumes"]] == [name]

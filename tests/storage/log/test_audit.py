@@ -6,7 +6,7 @@ from storage.base.ids import ulid_seconds
 from storage.log.audit import ACTIONS, Act, acts_of
 from storage.log.entry import Entry
 from storage.log.log import follow
-from tests.support.persisted import access, entries, imported, published, tags, ulid, webhooks, with_actors
+from tests.support.persisted import access, entries, imported, mirrors, published, tags, ulid, webhooks, with_actors
 
 
 def log() -> list[Entry]:
@@ -72,5 +72,6 @@ def test_a_webhook_is_told_of_by_its_id_and_owner_and_never_by_its_url() -> None
 
 def test_every_action_is_in_the_list() -> None:
     of_git = follow(iter([*entries(), published(), access(), webhooks(), tags(), imported()]))
-    acts = [*told(1, 18), *of_webhooks(), *(act for entry, _ in of_git for act in acts_of(entry))]
-    assert {act.action for act in acts} | {"slice.delete"} == set(ACTIONS)
+    of_mirrors = follow(iter([*entries(), published(), access(), webhooks(), mirrors()]))
+    acts = [*told(1, 18), *of_webhooks(), *(act for entry, _ in (*of_git, *of_mirrors) for act in acts_of(entry))]
+    assert {act.action for act in acts} | {"slice.delete", "mirror.resume"} == set(ACTIONS)

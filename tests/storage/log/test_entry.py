@@ -21,6 +21,7 @@ from tests.support.persisted import (
     entries,
     identities,
     imported,
+    mirrors,
     moves,
     published,
     pushed,
@@ -99,6 +100,24 @@ def test_a_policy_with_identities_is_of_format_4() -> None:
     assert entry_hash == "f48beea16f4efdb90c2d2ac52a6446d73b43188ccbf501e2c1c3bec1130ad8b5"
     made = json.loads(effects(entry, entry_hash).strings["policy"])
     assert made["identities"][0]["claims"] == {"repository_id": "74"}
+
+
+def test_an_entry_of_format_5_has_mirrors() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access(), webhooks(), mirrors()]))
+    assert (entry.format, encode(entry)) == (5, mirrors()[1])
+    assert entry_hash == "c55da7a32cb6d5bb5c4135b7471c056b581004cba96af6a0f8bccfb2c331e09e"
+    made = effects(entry, entry_hash)
+    assert list(made.hashes["mirrors"]) == ["host", "source", "old"] and made.removed_fields == {"mirrors": ["gone"]}
+    source, old = (json.loads(str(made.hashes["mirrors"][name])) for name in ("source", "old"))
+    assert (source["direction"], source["slice"], source["start"]) == ("in", ulid("A3"), "1" * 40)
+    assert (old["stopped"], old["since"]) == ("diverged", 1700000050) and "direction" not in old
+    acts = [(act.action, act.name, act.reason) for act in acts_of(entry)]
+    assert acts == [
+        ("mirror.create", "host", None),
+        ("mirror.create", "source", None),
+        ("mirror.stop", "old", "diverged"),
+        ("mirror.delete", "gone", None),
+    ]
 
 
 def test_an_entry_without_an_actor_has_the_format_that_it_had() -> None:

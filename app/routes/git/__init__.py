@@ -1,0 +1,1 @@
+"""The handlers of what concerns other Git repositories."""

@@ -1,0 +1,1 @@
+"""How work with other Git repositories stands."""

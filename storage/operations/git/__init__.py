@@ -1,0 +1,1 @@
+"""What concerns other Git repositories, by entries of the log."""

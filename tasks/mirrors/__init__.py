@@ -1,0 +1,1 @@
+"""Pushing what landed to mirrors. Begin with tasks.py; push.py has a run for one mirror, due.py says which need one."""
