@@ -14,7 +14,8 @@ READER_GONE = 141
 
 MEANINGS = {
     DONE: "done",
-    WRONG: "a check failed (verify, backup, restore, demo, replay, contend), or a mirror is stopped (mirror status, mirror follow)",
+    WRONG: "a check failed (verify, backup, restore, demo, replay, contend), or a mirror is stopped (mirror status, "
+    "mirror follow)",
     USAGE: "wrong usage: the command line, a setting, or a file or folder that it names",
     CONFLICTED: "conflicted",
     REJECTED: "rejected or abandoned",
