@@ -45,6 +45,8 @@ _ASK_TIMEOUT = 2.0
 # Seconds within which all is well again after one process was restarted, and between two looks whether it is.
 _FIT_PATIENCE, _FIT_EVERY = 90.0, 0.1
 FLOWER_USER = "sluice"
+PORTS = 4 + S3_PORTS
+"""Ports of a stack: the API's, Flower's, Redis' and the gateway's, and those of the S3 server."""
 
 
 class Stack:
@@ -267,7 +269,7 @@ class Stack:
         if self._with_webhooks and not known.webhook_key:
             known = dataclasses.replace(known, webhook_key=state.new_webhook_key())
         self._webhook_key = known.webhook_key
-        ports = free_ports(4 + S3_PORTS, known.ports)
+        ports = free_ports(PORTS, known.ports)
         state.save(self.data, dataclasses.replace(known, ports=ports))
         self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
         self._git_port = self._git_port or ports[3 + S3_PORTS]

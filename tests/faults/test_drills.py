@@ -50,7 +50,7 @@ def test_an_s3_outage_is_503_and_loses_nothing(s3_kind: str, s3_program: str, tm
 
 
 def test_a_rolling_restart_fails_no_request_and_loses_nothing(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
-    report = drilled("restart", restart.plan(1), tmp_path / "stack", s3_kind, s3_program)
+    report = drilled("restart", restart.plan(1), tmp_path / "stack", s3_kind, s3_program, kind=restart.WithGateway)
     assert {name.split()[0] for name in report.figures} == set(NAMES)
     assert report.streams > 1, "the stream of events was taken up where it ended"
 

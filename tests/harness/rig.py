@@ -24,7 +24,8 @@ from ulid import ULID
 
 from app.stack import commands, state
 from app.stack.processes import Command, Process, ProcessFailed, Supervisor
-from app.stack.servers import S3_PORTS, free_ports
+from app.stack.servers import free_ports
+from app.stack.stack import PORTS
 from benchmarks.toxiproxy import Proxy, Toxiproxy, toxiproxy_server
 from storage.access.new_secret import new_secret
 from storage.access.tokens import hash_of
@@ -81,7 +82,7 @@ class Rig(Movable):
         self.missing: dict[str, str] = {}
         self._program = toxiproxy
         self._around = contextlib.ExitStack()
-        self._ports = free_ports(3 + S3_PORTS)
+        self._ports = free_ports(PORTS)
         self._disk = data / f"s3-{s3}"
 
     def start(self) -> Rig:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from app.stack.stack import Stack
 from tests.harness.drills.drill import Plan, Scene
+
+
+class WithGateway(Stack):
+    """A Sluice with every process that there is."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, with_gateway=True, **options)
 
 
 def plan(rounds: int) -> Plan:

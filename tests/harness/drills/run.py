@@ -54,7 +54,7 @@ def _plan(chosen: argparse.Namespace) -> tuple[Plan, type[Stack]]:
             return failover.plan(chosen.rounds), Movable
         case "killed":
             return killed.plan(chosen.rounds), killed.TwoHosts
-    return restart.plan(chosen.rounds), Stack
+    return restart.plan(chosen.rounds), restart.WithGateway
 
 
 def _arguments() -> argparse.ArgumentParser:
