@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json, NotSluice, ProblemError
 from app.console import exit_codes
-from app.console.options import console, refuse, tell
+from app.console.options import console, emit_or_show, end, refuse, tell
 
 _POLL = 20.0  # of one long poll; the server bounds them
 _REFUSED = {"conflicted", "rejected", "abandoned"}
@@ -134,6 +134,20 @@ def slice_namer(client: Client) -> Callable[[str], str]:
             return slice_id
 
     return name_of
+
+
+def make_of_each(
+    client: Client, verb: Callable[[str], Json], changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool
+) -> None:
+    """Have a new changeset made of each one, wait for them if that is asked, print them, and end with the exit code."""
+    made, code = to_each(verb, changesets)
+    if wait:
+        for changeset in made:  # now: nobody else knows the ids if this is interrupted
+            tell(f"made {changeset['id']}, waiting for it")
+        code = max(code, wait_for_all(client, made, timeout))
+    for changeset in made:
+        emit_or_show(as_json, changeset, show_line)
+    end(code)
 
 
 def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[list[Json], int]:

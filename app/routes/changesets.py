@@ -74,7 +74,7 @@ def outcome_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     """Return what became of a changeset: a repeated submission is answered with this, as the first was."""
     outcome = state.outcome
     if outcome is None:
-        waiting: dict[str, Any] = {"id": changeset, "slice": state.slice, "status": status_of(state)}
+        waiting: dict[str, Any] = {"id": changeset, "slice": state.slice, "status": state.status}
         if not state.held:
             waiting["position"] = state.position
         if state.priority:
@@ -86,7 +86,7 @@ def outcome_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
         shown["closed_by"] = state.closed_by
     if not caller().reads_all:
         _leave_out(shown, outcome.conflicts)
-    return {"id": changeset, "slice": outcome.slice, "status": status_of(state), **shown}
+    return {"id": changeset, "slice": outcome.slice, "status": state.status, **shown}
 
 
 def _leave_out(shown: dict[str, Any], conflicts: Sequence[RecordedConflict]) -> None:
@@ -98,16 +98,6 @@ def _leave_out(shown: dict[str, Any], conflicts: Sequence[RecordedConflict]) -> 
         shown["conflicts"] = shown_conflicts(caller(), conflicts)
     if shown.get("reason") in NAMING_OTHERS:
         shown.pop("detail", None)
-
-
-def status_of(state: ChangesetState) -> Status:
-    """Return a changeset's status: a committed one has landed once a global commit merged its entry."""
-    outcome = state.outcome
-    if outcome is None:
-        return Status.HELD if state.held else Status.QUEUED
-    if outcome.status == Status.COMMITTED and outcome.seq <= state.through:
-        return Status.LANDED
-    return outcome.status
 
 
 @routes.post("/slices/<slice:name>/changesets")
@@ -203,9 +193,9 @@ def show(changeset: str) -> Response:
     until = time.monotonic() + (query.wait or 0.0)
     state = state_of(changeset)
     left = until - time.monotonic()
-    if left > 0 and status_of(state) not in final:
+    if left > 0 and state.status not in final:
         who, access = caller(), services().access
-        services().waiting.wait(changeset, left, lambda now: status_of(now) in final or access.has_ended(who))
+        services().waiting.wait(changeset, left, lambda now: now.status in final or access.has_ended(who))
         access.check(who)
         state = state_of(changeset)
     shown = tell_all(changeset_json(changeset, state), ChangesetId(changeset), state)
@@ -214,7 +204,7 @@ def show(changeset: str) -> Response:
 
 def _progress_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     """Return how a queued changeset gets on, as far as the caller may know of others'."""
-    if state.slice is None or status_of(state) != Status.QUEUED:
+    if state.slice is None or state.status != Status.QUEUED:
         return {}
     now = progress_of(services().repo.view, state.slice, changeset)
     eta = None if now.seconds is None else {"seconds": round(now.seconds, 1)}
@@ -255,7 +245,7 @@ def states_of(changesets: Sequence[str]) -> list[ChangesetState]:
 
 
 def _is_sure(state: ChangesetState) -> bool:
-    status = status_of(state)
+    status = state.status
     return status in _FINAL["landed"] and (status != Status.CONFLICTED or state.closed_by is not None)
 
 

@@ -17,7 +17,7 @@ from app.protocol.changesets.resolutions import load_resolutions
 from app.protocol.changesets.schemas import load_changeset
 from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key
-from app.routes.changesets import accepted_json, changeset_json, outcome_json, state_of, states_of, status_of
+from app.routes.changesets import accepted_json, changeset_json, outcome_json, state_of, states_of
 from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
@@ -66,7 +66,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
 
     def rebased(state: ChangesetState, key: str) -> Item:
         if not rebasable(state):
-            raise conflict(f"it is {status_of(state)}")
+            raise conflict(f"it is {state.status}")
         return _successor(old, state).rebase(key, caller())
 
     return _replace("rebase", old, fingerprint_of("rebase", old), rebased)
@@ -84,8 +84,8 @@ def resolve(changeset: str) -> tuple[Response, int]:
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
 
     def resolved(state: ChangesetState, key: str) -> Item:
-        if status_of(state) != Status.CONFLICTED:
-            raise conflict(f"it is {status_of(state)}, not conflicted")
+        if state.status != Status.CONFLICTED:
+            raise conflict(f"it is {state.status}, not conflicted")
         return _successor(old, state).resolve(paths, key, fingerprint, message, caller())
 
     return _replace("resolve", old, fingerprint, resolved)
@@ -154,7 +154,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         if key not in owners:
             return key, None
         made, owners_fingerprint = owners[key]
-        if status_of(states[key]) in {Status.ABANDONED, Status.REJECTED}:
+        if states[key].status in {Status.ABANDONED, Status.REJECTED}:
             continue  # nothing came of it, so that it takes nobody's place
         if owners_fingerprint != fingerprint:
             raise conflict(f"it has been resolved in another way by {made}", changeset=made)

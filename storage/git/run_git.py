@@ -187,7 +187,7 @@ class Git:
                 for part in stdin:
                     running.stdin.write(part)
                 running.stdin.close()
-            _end(running, arguments, errors)
+            _await_end(running, arguments, errors)
 
     def stream(self, *arguments: str, stdin: bytes = b"") -> Iterator[bytes]:
         """Yield what a command prints, in parts, while it runs; its input is short. Raises GitFailed, at the end."""
@@ -201,7 +201,7 @@ class Git:
             assert running.stdout
             while part := running.stdout.read(_PART):
                 yield part
-            _end(running, arguments, errors)
+            _await_end(running, arguments, errors)
 
     @contextmanager
     def _started(
@@ -218,18 +218,23 @@ class Git:
         try:
             yield running
         finally:
-            running.kill()
-            running.wait()
-            for pipe in (running.stdin, running.stdout):
-                if pipe:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
+            end_process(running)
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         return [program(), *(("-C", str(self._folder)) if self._folder else ()), *arguments]
 
 
-def _end(running: subprocess.Popen[bytes], arguments: Sequence[str], errors: IO[bytes]) -> None:
+def end_process(running: subprocess.Popen[bytes]) -> None:
+    """End a command that `Git.start` started, wherever it is, with its pipes."""
+    running.kill()
+    running.wait()
+    for pipe in (running.stdin, running.stdout):
+        if pipe:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _await_end(running: subprocess.Popen[bytes], arguments: Sequence[str], errors: IO[bytes]) -> None:
     """Wait for the end of a command. Raises GitFailed."""
     if status := running.wait():
         errors.seek(0)

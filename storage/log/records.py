@@ -104,14 +104,6 @@ class Pushed(Record, frozen=True, kw_only=True):
         """Return the bytes that the commit has for one of the texts."""
         return text.encode("latin-1" if self.bytewise else "utf-8")
 
-    def object(self, tree: ObjectId, parents: Iterable[ObjectId]) -> bytes:
-        """Return the commit on other parents, with another tree; with its own, it is what was pushed, unsigned."""
-        lines = [b"tree " + tree.hex().encode(), *(b"parent " + parent.hex().encode() for parent in parents)]
-        lines += [b"author " + self.raw(self.author), b"committer " + self.raw(self.committer)]
-        if self.encoding:
-            lines.append(b"encoding " + self.raw(self.encoding))
-        return b"\n".join([*lines, b"", self.raw(self.message)])
-
 
 class RecordedVersion(Record, frozen=True, kw_only=True):
     """A version at a path, as conflicts name it."""

@@ -6,12 +6,13 @@ All is bytes: a name, an address or a message of another encoding stays what it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from storage.base.ids import ObjectId
 from storage.git.objects import CorruptObject
 from storage.git.trailers import RESERVED
+from storage.log.records import Pushed
 
 DEFINED = b"Change the paths of this slice\n"
 """The message of the commit that a changed definition makes."""
@@ -27,14 +28,6 @@ class Said(NamedTuple):
     committer: bytes
     message: bytes
     encoding: bytes = b""
-
-
-class Repeated(Protocol):
-    """A commit that was pushed, as its changeset's record has it."""
-
-    def object(self, tree: ObjectId, parents: Iterable[ObjectId]) -> bytes:
-        """Return the commit with this tree and these parents, and all else byte for byte as it was pushed."""
-        ...
 
 
 def read(data: bytes) -> tuple[ObjectId, Said]:
@@ -61,10 +54,11 @@ def write(tree: ObjectId, parents: Sequence[ObjectId], said: Said) -> bytes:
     return b"\n".join([*lines, b"", said.message])
 
 
-def projected(tree: ObjectId, parents: Sequence[ObjectId], said: Said, pushed: Repeated | None = None) -> bytes:
+def projected(tree: ObjectId, parents: Sequence[ObjectId], said: Said, pushed: Pushed | None = None) -> bytes:
     """Return the commit of a projection for one of the chain that says `said`, and that was `pushed` perhaps."""
     if pushed is not None:
-        return pushed.object(tree, parents)
+        texts = (pushed.author, pushed.committer, pushed.message, pushed.encoding)
+        return write(tree, parents, Said(*map(pushed.raw, texts)))
     return write(tree, parents, said._replace(message=without_reserved(said.message)))
 
 

@@ -15,8 +15,7 @@ from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId, PackId, Seq, SliceId, oid_of
 from storage.git.trees import covers
 from storage.log.entry import Commits, Definition, Entry, Genesis, Import, Slices, Tags, log_position
-from storage.log.records import Decided, Status
-from storage.projection.commits import Repeated
+from storage.log.records import Decided, Pushed, Status
 from storage.projection.slice_trees import grows
 
 EVERYTHING = frozenset([b"/"])
@@ -36,7 +35,7 @@ class Landed(NamedTuple):
     position: int  # in the log
     commit: ObjectId
     paths: tuple[bytes, ...]  # that it changes, as far as they are the slice's
-    pushed: Repeated | None
+    pushed: Pushed | None
 
 
 class Redefined(NamedTuple):

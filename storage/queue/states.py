@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.log.records import Facts, Outcome, Waiting
+from storage.log.records import Facts, Outcome, Status, Waiting
 from storage.view.snapshot import Slice
 
 
@@ -62,6 +62,16 @@ class ChangesetState:
         if self.outcome is not None:
             return self.outcome.covers
         return self.told.covers if self.told else ()
+
+    @property
+    def status(self) -> Status:
+        """Its status, if it is known: a committed one has landed once a global commit merged its entry."""
+        outcome = self.outcome
+        if outcome is None:
+            return Status.HELD if self.held else Status.QUEUED
+        if outcome.status == Status.COMMITTED and outcome.seq <= self.through:
+            return Status.LANDED
+        return outcome.status
 
     @property
     def stage(self) -> Stage:

@@ -10,6 +10,7 @@ from storage.base.ids import ObjectId
 from storage.git.objects import Kind, object_id
 from storage.git.run_git import Git
 from storage.log.records import Pushed
+from storage.projection.commits import projected, read
 from tests.support.git_repository import GitRepository
 
 
@@ -35,5 +36,6 @@ def test_with_its_own_tree_and_parent_it_is_the_commit_that_was_pushed(
     oid = ObjectId(bytes.fromhex(commit))
     record = Pushed.of(oid, lines[b"author"], lines[b"committer"], said, lines.get(b"encoding", b""))
     tree, parent = (ObjectId(bytes.fromhex(lines[name].decode())) for name in (b"tree", b"parent"))
-    assert record.object(tree, [parent]) == data
+    stored = read(b"tree %s\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\nm\n" % tree.hex().encode())[1]
+    assert projected(tree, [parent], stored, record) == data
     assert object_id(Kind.COMMIT, data) == oid == ObjectId(bytes.fromhex(record.commit))

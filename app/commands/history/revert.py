@@ -1,11 +1,13 @@
 """`sluice revert`: taking back what committed changesets have changed, by new ones."""
 
+from functools import partial
+
 import click
 
 from app.client import history_calls
-from app.client.api_client import Client, Json
-from app.console.changesets import show_line, to_each, wait_for_all
-from app.console.options import as_json, ask_to_wait, emit_or_show, end, tell, url
+from app.client.api_client import Client
+from app.console.changesets import make_of_each
+from app.console.options import as_json, ask_to_wait, url
 
 
 @click.command()
@@ -21,15 +23,4 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
 
     Example: sluice revert 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
     """
-
-    def made_of(changeset: str) -> Json:
-        return history_calls.revert(client, changeset)
-
-    made, code = to_each(made_of, changesets)
-    if wait:
-        for changeset in made:  # now: nobody else knows the ids if this is interrupted
-            tell(f"made {changeset['id']}, waiting for it")
-        code = max(code, wait_for_all(client, made, timeout))
-    for changeset in made:
-        emit_or_show(as_json, changeset, show_line)
-    end(code)
+    make_of_each(client, partial(history_calls.revert, client), changesets, wait, timeout, as_json)

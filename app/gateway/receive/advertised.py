@@ -13,7 +13,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.gateway.receive.incoming import MAIN
 from app.gateway.receive.words import advertisement
 from storage.git.run_git import Git, isolated_environment
 
@@ -67,9 +66,3 @@ def _sample(store: Path, main: bytes) -> tuple[bytes, ...]:
     commits = Git(environment=isolated_environment(store)).output(*arguments).split()
     wanted = {*range(min(32, len(commits))), *(1 << power for power in range(5, 13)), len(commits) - 1}
     return tuple(commits[at] for at in sorted(wanted) if at < len(commits))
-
-
-def main_of(store: Path) -> bytes | None:
-    """Return where the branch of a store is, in hexadecimal; None where there is nothing yet. Raises GitFailed."""
-    done = Git(environment=isolated_environment(store)).run("rev-parse", "--verify", "--quiet", MAIN, accept=(0, 1))
-    return done.stdout.strip() or None

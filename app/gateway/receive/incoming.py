@@ -22,7 +22,7 @@ from app.gateway.receive.commits import PushedCommit
 from storage.base.errors import Refused, Unavailable
 from storage.base.ids import ObjectId
 from storage.git.objects import Kind, Tree
-from storage.git.run_git import Git, isolated_environment
+from storage.git.run_git import Git, end_process, isolated_environment
 
 MAIN = "refs/heads/main"
 _PREFIX = "push-"
@@ -94,7 +94,7 @@ class Incoming:
         if self._reader:
             self._reader.end()
         if self._looking:
-            _end(self._looking)
+            end_process(self._looking)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def take(self, pieces: Iterator[bytes], most: int) -> None:
@@ -208,7 +208,7 @@ class _Indexing:
 
     def end(self) -> None:
         """End it, wherever it is."""
-        _end(self._running)
+        end_process(self._running)
         self._errors.close()
 
 
@@ -238,16 +238,7 @@ class _Reader:
 
     def end(self) -> None:
         """End it."""
-        _end(self._running)
-
-
-def _end(running: subprocess.Popen[bytes]) -> None:
-    running.kill()
-    running.wait()
-    for pipe in (running.stdin, running.stdout):
-        if pipe:
-            with suppress(BrokenPipeError):
-                pipe.close()
+        end_process(self._running)
 
 
 def _last_line(said: str) -> str:

@@ -34,16 +34,6 @@ class Known:
     status: Status
 
 
-def status_of(state: ChangesetState) -> Status:
-    """Return a changeset's status: a committed one has landed once a global commit merged its entry."""
-    outcome = state.outcome
-    if outcome is None:
-        return Status.HELD if state.held else Status.QUEUED
-    if outcome.status == Status.COMMITTED and outcome.seq <= state.through:
-        return Status.LANDED
-    return outcome.status
-
-
 class KnownCommits:
     """Looks up what pushed commits became."""
 
@@ -97,7 +87,7 @@ class KnownCommits:
                 break
             changeset = following
             state = self.states([changeset])[changeset]
-        status = status_of(state)
+        status = state.status
         if status == Status.CONFLICTED and state.closed_by == "abandoned":
             status = Status.ABANDONED
         return Known(changeset, state, status)

@@ -22,7 +22,7 @@ from app.gateway.receive import outcomes
 from app.gateway.receive.advertised import Advertised
 from app.gateway.receive.commits import SHOWN_DIGITS
 from app.gateway.receive.incoming import MAIN, Incoming, NotComplete, TooLarge, sweep
-from app.gateway.receive.known import Known, KnownCommits, status_of
+from app.gateway.receive.known import Known, KnownCommits
 from app.gateway.receive.options import Options, read_options
 from app.gateway.receive.taking import Pusher, Store, Taken, Taking
 from app.gateway.receive.words import NOTHING, Command, Reader, Request, Told, read_request
@@ -263,7 +263,7 @@ class Push:
                 if left <= 0 or self._is_over or self._to.is_stopping:
                     break
                 self._to.waiting.wait(
-                    known.changeset, min(left, KEEPALIVE), lambda state: status_of(state) in final
+                    known.changeset, min(left, KEEPALIVE), lambda state: state.status in final
                 )  # fmt: skip
                 known = self._now(known)
                 if known.status not in final:

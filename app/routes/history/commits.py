@@ -17,7 +17,6 @@ from app.protocol.history.names import load_range
 from app.protocol.problems import Problem, invalid, not_found
 from app.protocol.queries import Query, load_oid, load_query
 from app.routes.changeset_facts import said_json
-from app.routes.changesets import status_of
 from app.routes.files.contents import Contents
 from app.routes.files.diffs import Changed, shown_diff, text_json
 from app.routes.pages import of_commit, page
@@ -186,7 +185,7 @@ def _told(wanted: Sequence[tuple[ChangesetId, ChangesetState]]) -> dict[Changese
     told: dict[ChangesetId, Json] = {}
     for changeset, state in states.items():
         if changeset in seen and (outcome := state.outcome):
-            told[changeset] = {"slice": outcome.slice, "status": status_of(state)}
+            told[changeset] = {"slice": outcome.slice, "status": state.status}
             told[changeset] |= said_json(state.facts) if state.facts else {}
             if outcome.by:
                 told[changeset]["submitter"] = outcome.by.principal

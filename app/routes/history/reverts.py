@@ -12,7 +12,7 @@ from app.intake.reverts import Undone, revert
 from app.intake.successors import fingerprint_of
 from app.protocol.problems import conflict, not_found
 from app.protocol.queries import load_key
-from app.routes.changesets import accepted_json, outcome_json, state_of, status_of
+from app.routes.changesets import accepted_json, outcome_json, state_of
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
@@ -31,7 +31,7 @@ def make(changeset: str) -> tuple[Response, int]:
     state = state_of(old)
     outcome = state.outcome
     if outcome is None or outcome.status != Status.COMMITTED or outcome.commit is None:
-        raise conflict(f"it is {status_of(state)}: what is to be reverted has to be committed")
+        raise conflict(f"it is {state.status}: what is to be reverted has to be committed")
     keys = keys_of(key := own_key(load_key(request.headers.get("Idempotency-Key"))))
     admission = here.repo.queue.admit([outcome.slice], keys=keys, principals=[caller().principal])
     if (known := check_key(admission, keys, fingerprint_of("revert", old))) is not None:

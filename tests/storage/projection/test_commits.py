@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from storage.base.ids import ObjectId
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Ident
 from storage.git.trailers import with_trailer
+from storage.log.records import Pushed
 from storage.projection.commits import Said, defined, projected, read, without_reserved, write
 
 TREE, PARENT = ObjectId(b"t" * 20), ObjectId(b"p" * 20)
@@ -60,16 +59,11 @@ def test_a_commit_of_ours_is_written_as_the_chain_writes_it() -> None:
     assert write(tree, [PARENT], said) == commit
 
 
-class Pushed:
-    """A pushed commit as its record has it."""
-
-    def object(self, tree: ObjectId, parents: Iterable[ObjectId]) -> bytes:
-        return write(tree, list(parents), Said(b"P <p@q> 7 +0000", b"Q <q@q> 8 +0000", b"As pushed", b"UTF-16"))
-
-
 def test_a_pushed_commit_is_repeated_byte_for_byte() -> None:
     stored = SAID._replace(message=b"As pushed\n\nChangeset-Id: 01ARZ3NDEKTSV4RRFFQ69G5FAV\n")
-    assert projected(TREE, [PARENT], stored, Pushed()) == Pushed().object(TREE, [PARENT])
+    said = Said(b"P <p@q> 7 +0000", b"Q <q@q> 8 +0000", b"As pushed", b"UTF-16")
+    pushed = Pushed.of(PARENT, *said)
+    assert projected(TREE, [PARENT], stored, pushed) == write(TREE, [PARENT], said)
     assert projected(TREE, [], stored) == write(TREE, [], SAID._replace(message=b"As pushed\n"))
 
 
