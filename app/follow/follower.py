@@ -16,6 +16,7 @@ from app.client.api_client import Client, Json, ProblemError
 from app.folder.git_range import RangeError
 from app.folder.prepared import from_range
 from app.follow.upstream import Rewritten, Upstream
+from storage.base.errors import Refused
 from storage.mirrors.remote import RemoteFailed
 
 MIRROR, COMMIT = "mirror", "upstream"
@@ -27,7 +28,7 @@ _TRIES = 100
 _EVERY = 20  # commits between two reports
 
 
-class Stopped(Exception):
+class Stopped(Refused):
     """The mirror was stopped; the text says why."""
 
 

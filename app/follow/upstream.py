@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from storage.base.errors import Refused
 from storage.base.settings import Settings
 from storage.git.run_git import Git, plain_environment
 from storage.mirrors.remote import Remote
@@ -11,7 +12,7 @@ from storage.mirrors.remote import Remote
 _TIP = "refs/sluice/upstream"
 
 
-class Rewritten(Exception):
+class Rewritten(Refused):
     """The branch does not go on from a commit that was taken: it was forced, or is another one."""
 
 

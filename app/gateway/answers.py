@@ -42,11 +42,9 @@ class Broken(Unavailable):
     """An answer ended in the middle."""
 
 
-class Cut(BrokenPipeError):
-    """The client must not take what it has for the whole: its connection is closed in the middle of the answer."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EPIPE, "the answer ended in the middle")
+def cut() -> BrokenPipeError:
+    """Return what closes a client's connection in the middle of an answer: it must not take that for the whole."""
+    return BrokenPipeError(errno.EPIPE, "the answer ended in the middle")
 
 
 class Answer:
@@ -119,19 +117,19 @@ class Answer:
     def piece(self, at: int, is_cut: Callable[[], bool]) -> bytes:
         """Return what stands from a byte on, as soon as there is some, nothing at the end.
 
-        Raises Cut where it ends in the middle, and where its reader `is_cut`.
+        Raises BrokenPipeError where it ends in the middle, and where its reader `is_cut`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._written > at or self._over or is_cut())
             if is_cut():
-                raise Cut
+                raise cut()
             if self._written == at:
                 if self._failed:
-                    raise Cut
+                    raise cut()
                 return b""
         piece = os.pread(self._file.fileno(), _PIECE, at)
         if not piece:  # somebody has cut the file
-            raise Cut
+            raise cut()
         return piece
 
     def wake(self) -> None:
@@ -152,7 +150,7 @@ class Reader:
         self._answer.begin()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield it as it comes. Raises Cut where it ends in the middle."""
+        """Yield it as it comes. Raises BrokenPipeError where it ends in the middle."""
         at = 0
         while piece := self._answer.piece(at, lambda: self._is_cut):
             at += len(piece)

@@ -141,7 +141,7 @@ MISTAKES: dict[str, tuple[str, list[Any]]] = {
     ),
     "changes": ("changes", [edited(changes=changes) for changes in [ABSENT, None, 1, "x", {}, [], [PUT] * 5]]),
     "a change": ("changes[0]", [changed(change) for change in [None, 1, True, "text", []]]),
-    "a later change": ("changes[1].op", [changed(PUT, put(path="b", op="move"))]),
+    "a later change": ("changes[1].op", [changed(PUT, put(path="b", op="copy"))]),
     "op": ("changes[0].op", [changed(put(op=op)) for op in [None, 1, True, [], {}, "", "PUT", "rename", ABSENT]]),
     "path": ("changes[0].path", [changed(put(path=path)) for path in [*TEXTS, *PATHS, ABSENT]]),
     "unknown field of a change": ("changes[0].encoding", [changed(put(encoding="x"))]),

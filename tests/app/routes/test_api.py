@@ -244,7 +244,12 @@ def test_merges_are_asked_for_and_operators_are_answered(
     assert api.get("/health", 503)["checks"]["workers"]["missing"] == ["commits", "merges", "upkeep", "beat"]
     all_at_work(api, monkeypatch)
     health = api.get("/health")
-    assert health["healthy"] is True and set(health["checks"]) == {*ready.get_json()["checks"], "queue", "workers"}
+    assert health["healthy"] is True and set(health["checks"]) == {
+        *ready.get_json()["checks"],
+        "queue",
+        "workers",
+        "mirrors",
+    }
     text = api.http.get("/metrics").get_data(as_text=True)
     assert "sluice_committed_total 1.0" in text and "sluice_root_mismatches_total 0.0" in text
 

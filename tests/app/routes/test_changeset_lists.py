@@ -53,7 +53,8 @@ class Many:
         for _ in range(3):
             self.submit()
 
-    def submit(self, **more: Any) -> str:
+    def submit(self, stays: bool = False, **more: Any) -> str:
+        """Submit something; some of it is abandoned at once, unless it `stays`."""
         rng = self.random
         paths = rng.sample(PATHS, rng.randint(1, 2))
         place = paths[0].partition("/")[0]
@@ -69,7 +70,7 @@ class Many:
             body["labels"] = {"ticket": rng.choice(TICKETS)} | ({"kind": "fix"} if rng.random() < 0.5 else {})
         made = rng.choice(list(self.clients.values())).submit(where=where, **body, **more)["id"]
         self.paths[made] = paths
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and not stays:
             self.root.post(f"/changesets/{made}/abandon", {}, 200)
         return str(made)
 
@@ -225,7 +226,7 @@ def test_a_base_is_named_to_those_who_may_know_of_it(settings: Settings) -> None
 
 
 def test_a_changeset_tells_what_its_writer_said(many: Many) -> None:
-    told = many.submit(key="once")
+    told = many.submit(stays=True, key="once")
     waiting = many.root.get(f"/changesets/{told}")
     many.root.world.work()
     for message, cut in (("m", False), ("Subject\n\nBody\n\nSigned-off-by: A <a@b>", True), ("y" * 200, True)):
