@@ -191,7 +191,8 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
 ):
     monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
     monkeypatch.setenv("SLUICE_MAX_PAGE", "100")
-    options = ["--data", str(tmp_path / "data"), "--port", "0", "--flower-port", "0", "--s3", s3_kind]
+    options = ["--data", str(tmp_path / "data"), "--port", "0", "--git-port", "0", "--flower-port", "0"]
+    options += ["--s3", s3_kind]
     argv = [sys.executable, "-c", "from app.commands.local.up import command; command()", *options]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up, ended(up):
         assert up.stderr
