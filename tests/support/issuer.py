@@ -81,7 +81,7 @@ def serving(issuer: Issuer) -> Iterator[Issuer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     issuer.url = f"http://127.0.0.1:{server.server_port}"
     try:

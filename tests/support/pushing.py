@@ -182,7 +182,7 @@ def pushing(world: World, folder: Path) -> Iterator[Pushing]:
 
     server = make_server("127.0.0.1", 0, bounded, threaded=True, request_handler=_Handler)
     server.daemon_threads = True
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     serving.start()
     try:
         with working(chosen) as goes_on:

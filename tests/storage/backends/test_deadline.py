@@ -166,7 +166,7 @@ def test_a_call_that_a_store_never_answers_is_repeated_within_the_time(s3_settin
     direct.ensure()
     direct.create("x", b"1")
     with Forgetful(urlsplit(s3_settings.endpoints[0]).netloc) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         # One try of the whole s3_timeout would take more than all calls together may.
         endpoint = f"http://127.0.0.1:{proxy.server_address[1]}"
         bucket = Bucket(replace(s3_settings, s3_endpoints=endpoint, s3_timeout=24.0))
