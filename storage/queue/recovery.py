@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import structlog
+from cachetools import LRUCache
 
 from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
@@ -45,6 +46,8 @@ _PAGE = 200
 _TIME = 10  # characters of an id that say when it was made
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
+# Packs of which a process remembers that nothing is left to be done. More than that are rarely looked at again.
+_REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class Inbox:
         self._bucket = archive.bucket
         self._view = view
         self._queue = queue
+        self._decided: LRUCache[PackId, bool] = LRUCache(_REMEMBERED)  # packs of which every changeset is
         self._seen, self._deep_cursor = view.cursor(CursorName.INBOX_SEEN), view.cursor(CursorName.INBOX_DEEP)
 
     def recover(self, run: bytes, epoch: str | None) -> InboxScan:
@@ -159,12 +163,17 @@ class Inbox:
         seeing = True
         now = time.time()
         for page in batched(islice(self._packs(after), limit), _PAGE):
-            _, known = self._known(page)
+            # What is decided stays so, whatever Redis forgets: the log says it.
+            decided, known = self._known([pack for pack in page if pack not in self._decided])
             for pack in page:
                 scan.packs += 1
                 scan.last = pack + ".pack"
-                if not all(changeset in known for changeset in changesets_of(pack)):
-                    self._enqueue(pack, scan)
+                if pack not in self._decided:
+                    ids = changesets_of(pack)
+                    if decided.issuperset(ids):
+                        self._decided[pack] = True
+                    elif not known.issuperset(ids):
+                        self._enqueue(pack, scan)
                 seeing = seeing and now - made_at(pack) > _SETTLE
                 if seeing:
                     scan.seen = scan.last

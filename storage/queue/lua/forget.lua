@@ -20,7 +20,7 @@ local function forget_work(prefix, gone)
     if priority then leave(prefix .. 'prioritized', id) end
     if files == '' then leave(prefix .. 'wide:' .. slice, id) end
     for j = 1, #(files or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
-    for j = 1, #(digests or ''), 8 do redis.call('ZREM', prefix .. 'of:' .. string.sub(digests, j, j + 7), id) end
+    for j = 1, #(digests or ''), 8 do leave(prefix .. 'of:' .. string.sub(digests, j, j + 7), id) end
     if resolves then forget_successor(prefix, resolves, id) end
     -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
     local owner = key and redis.call('GET', prefix .. 'key:' .. key)

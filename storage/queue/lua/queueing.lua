@@ -37,7 +37,7 @@ local function queue_up(i, held, is_parked)
     name_successor(prefix, decided, resolves, id)
   end
   for j = 1, #files, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(files, j, j + 7), 0, id) end
-  for j = 1, #digests, 8 do redis.call('ZADD', prefix .. 'of:' .. string.sub(digests, j, j + 7), 0, id) end
+  for j = 1, #digests, 8 do add(prefix .. 'of:' .. string.sub(digests, j, j + 7), 0, id) end
   if files == '' then add(prefix .. 'wide:' .. slice, 0, id) end
   if manifest ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, manifest, 'EX', keep) end
   if key ~= '' then
