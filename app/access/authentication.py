@@ -26,6 +26,7 @@ from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import ViewStale
 from storage.repository import Repository
 from storage.view.access import token_of_hash
+from storage.view.snapshot import Snapshot
 
 FRESH = 0.4
 """Seconds after which tokens and policy are looked at again."""
@@ -40,8 +41,13 @@ class _Known:
 
     seq: int  # of the last entry about them
     epoch: str
+    run: str  # of Redis
     compiled: Compiled
     callers: dict[str, Caller | None] = field(default_factory=dict)  # by the hash of their token; None: no such token
+
+    def is_of(self, snapshot: Snapshot) -> bool:
+        """Tell whether this is what a snapshot knows."""
+        return (self.seq, self.epoch, self.run) == (snapshot.head.access, snapshot.epoch, snapshot.run)
 
 
 class Access:
@@ -187,6 +193,8 @@ class Access:
         """Look at tokens and policy. Raises Unavailable and RedisError."""
         repo = self._repo
         snapshot = repo.snapshot()
+        if known is not None and known.is_of(snapshot):
+            return known  # the same Redis goes on with the same view, so it has forgotten nothing
         if snapshot.head.access:
             # Else it may be of a copy of Redis that is older than the log, from before a revocation.
             with repo.queue.consistent_read():
@@ -195,8 +203,9 @@ class Access:
         if known is not None and seq < known.seq:
             raise ViewStale("the view is older than tokens that were seen")
         if known is not None and (seq, snapshot.epoch) == (known.seq, known.epoch):
+            known.run = snapshot.run
             return known
-        return _Known(seq, snapshot.epoch, snapshot.policy)
+        return _Known(seq, snapshot.epoch, snapshot.run, snapshot.policy)
 
 
 def _is_over(caller: Caller) -> bool:

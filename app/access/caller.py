@@ -47,10 +47,11 @@ class Caller:
         """Return the first of these paths at which there is no such right now, None where there is one at all."""
         if self.rights is ALL and self.limit is ALL:
             return None  # each changeset of a large request asks
-        now = time.time()
-        return next(
-            (path for path in paths if not (self.rights.has(right, path, now) and self.limit.has(right, path))), None
-        )
+        now, rights, limit = time.time(), self.rights, self.limit
+        for path in paths:
+            if not rights.has(right, path, now) or (limit is not ALL and not limit.has(right, path)):
+                return path
+        return None
 
     def require(self, right: Right, paths: Iterable[bytes], only_readable: bool = False) -> None:
         """Raise NotAllowed, which names the first path at which the right is missing.

@@ -33,8 +33,8 @@ def own_key(key: str | None) -> str | None:
 
 def address() -> str:
     """Return from where the present request came: headers count as far as trusted proxies have written them."""
-    trusted = read_networks(current_app.extensions["sluice"].settings.trusted_proxies)
-    return client_address(request.remote_addr or "", request.headers.getlist("X-Forwarded-For"), trusted)
+    trusted, peer = read_networks(current_app.extensions["sluice"].settings.trusted_proxies), request.remote_addr or ""
+    return client_address(peer, request.headers.getlist("X-Forwarded-For"), trusted) if trusted else peer
 
 
 def actor() -> Actor:

@@ -30,7 +30,7 @@ from app.intake.fingerprints import Fingerprints
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol.changesets.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission, field_of
-from app.shares.limits import check_queued, is_limited
+from app.shares.limits import check_queued, is_limited, limits_of
 from storage.backends.turns import breathe, without_turn
 from storage.base.errors import LimitReached, Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, SliceId, oid_of
@@ -88,6 +88,7 @@ def admit(
     is there.
     """
     limited = [who.principal] if is_limited(who) else []
+    limits = limits_of(repo.settings, who)
     if _moves(submissions) and not repo.nodes.all_read(GIT_FORMAT):
         raise OlderNodes("a worker of an older version is at work, which knows no moves: upgrade it first")
     admission = _look_up(look_up or repo.queue.admit, submissions, limited)
@@ -103,7 +104,7 @@ def admit(
             if isinstance(outcome, Judged):
                 coming[submission.slice] += 1
                 check_queue(repo.settings, admission, submission.slice, coming[submission.slice])
-                check_queued(repo.settings, who, admission.waiting_of.get(who.principal, 0), coming.total())
+                check_queued(limits, who, admission.waiting_of.get(who.principal, 0), coming.total())
                 outcome = Item.of(*outcome, by)
         except (Refused, LimitReached) as refusal:
             outcome = refusal
@@ -144,6 +145,7 @@ class _Request:
     def __init__(self, repo: Repository, admission: Admission, submissions: Asked, who: Caller) -> None:
         self.admitted: list[Admitted] = []
         self._who = who
+        self._reads_all = who.reads_all
         self._roots: list[ObjectId] | None = None
         self._repo = repo
         self._admission = admission
@@ -181,7 +183,7 @@ class _Request:
             if owner := check_key(self._admission, keys_of(submission.key), fingerprint):
                 return Duplicate(owner)
         base = self._base(submission)
-        if not self._who.reads_all:
+        if not self._reads_all:
             self._check_ids(submission)
         self._check_versions(submission)
         self._check_contents(submission)
@@ -214,7 +216,7 @@ class _Request:
 
     def _check_visible(self, stacked: Sequence[ChangesetId]) -> None:
         """Refuse bases that are changesets of which the caller may not know."""
-        if not stacked or self._who.reads_all:
+        if not stacked or self._reads_all:
             return
         states = dict(zip(stacked, self._repo.queue.states(stacked)[1], strict=True))
         hidden = set(stacked) - visible(self._repo, self._who, states)

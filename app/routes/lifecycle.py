@@ -22,7 +22,7 @@ from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
-from app.shares.limits import check_queued
+from app.shares.limits import check_queued, limits_of
 from storage.access.policy import Right
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
@@ -128,7 +128,7 @@ def _replace(
             item = replace(item, submission=replace(item.submission, priority=0))
         admission = repo.queue.admit([item.slice], principals=[caller().principal])
         check_capacity(repo.settings, admission, [item.submission], item.slice)
-        check_queued(repo.settings, caller(), admission.waiting_of[caller().principal], 1)
+        check_queued(limits_of(repo.settings, caller()), caller(), admission.waiting_of[caller().principal], 1)
         if state.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
             abandon(repo, old, known_actor(), only_held=True)

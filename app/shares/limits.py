@@ -48,9 +48,9 @@ def limits_of(settings: Settings, who: Caller) -> Limits:
     )
 
 
-def check_queued(settings: Settings, who: Caller, waiting: int, coming: int) -> None:
+def check_queued(limits: Limits, who: Caller, waiting: int, coming: int) -> None:
     """Raise QuotaReached where so many more changesets are too many beside those of a caller that wait."""
-    most = limits_of(settings, who).queued
+    most = limits.queued
     if most and waiting + coming > most:
         detail = f"{waiting} changesets of {who.principal} are queued or held, of {most} (queued)"
         raise QuotaReached(detail, "queued", most)

@@ -49,7 +49,10 @@ class Rights:
 
     def missing(self, right: Right, paths: Iterable[bytes], now: float | None = None) -> bytes | None:
         """Return the first of these paths at which there is no such right, None where there is one at all of them."""
-        return next((path for path in paths if not self.has(right, path, now)), None)
+        for path in paths:
+            if not self.has(right, path, now):
+                return path
+        return None
 
 
 NOTHING = Rights({})

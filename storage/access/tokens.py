@@ -18,6 +18,7 @@ DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_DIGITS = 30
 """Digits of base 62: 178 bits."""
 _CHECKSUM = 6
+_PAIRS = [first + second for first in DIGITS for second in DIGITS]
 _FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_DIGITS + _CHECKSUM}}}", re.ASCII)
 
 
@@ -53,8 +54,6 @@ def hash_of(secret: str) -> str:
 
 
 def _checksum(random: str) -> str:
-    number, digits = zlib.crc32(random.encode()), ""
-    for _ in range(_CHECKSUM):
-        number, digit = divmod(number, len(DIGITS))
-        digits = DIGITS[digit] + digits
-    return digits
+    number, low = divmod(zlib.crc32(random.encode()), len(_PAIRS))  # each request asks
+    high, middle = divmod(number, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]

@@ -16,7 +16,7 @@ from app.routes.changesets import accepted_json, outcome_json, state_of
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
-from app.shares.limits import check_queued
+from app.shares.limits import check_queued, limits_of
 from storage.base.ids import ChangesetId, oid_of
 from storage.log.records import Status
 
@@ -44,7 +44,7 @@ def make(changeset: str) -> tuple[Response, int]:
     item = revert(here.repo, where, Undone(old, oid_of(outcome.commit), subject), key, caller())
     item = replace(item, by=submitter())
     check_capacity(here.settings, admission, [item.submission], item.slice)
-    check_queued(here.settings, caller(), admission.waiting_of[caller().principal], 1)
+    check_queued(limits_of(here.settings, caller()), caller(), admission.waiting_of[caller().principal], 1)
     [accepted] = here.intake.accept([item])
     about([accepted.changeset.id])
     return jsonify(accepted_json(accepted)), 202
