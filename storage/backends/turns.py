@@ -1,7 +1,7 @@
 """How a large request lets others run: the API serves all in one thread, and gevent switches only when one waits.
 
 Loops over the items of a request call `breathe`. A single long call that needs only its arguments runs in a thread, by
-`in_thread`. Only few large requests are processed at once, since the time between their turns would add up.
+`in_thread`. One large request is processed at a time: with several, the times between their turns would add up.
 """
 
 import sys
@@ -21,7 +21,7 @@ LARGE = 64 << 10
 LARGE_REQUEST = 256 << 10
 
 _TURN = 0.01  # seconds for which nobody else is let run
-_AT_ONCE = 2
+_AT_ONCE = 1
 
 _began = 0.0
 _large = threading.BoundedSemaphore(_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Few large requests are worked on at once, and one that waits for a server is none of them."""
+"""One large request is worked on at a time, and one that waits for a server is not it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def _free() -> int:
 
 
 def test_a_large_request_that_waits_for_a_server_yields_its_turn() -> None:
-    assert _free() == 2
+    assert _free() == 1
     with taking_turns(LARGE):
-        assert _free() == 1
+        assert _free() == 0
         with without_turn():
-            assert _free() == 2
-        assert _free() == 1, "it has a turn again"
-    assert _free() == 2
+            assert _free() == 1
+        assert _free() == 0, "it has a turn again"
+    assert _free() == 1
 
 
 def test_a_large_request_that_fails_while_it_waits_keeps_no_turn() -> None:
     with pytest.raises(Spent), taking_turns(LARGE), without_turn():
         raise Spent("request_budget")
-    assert _free() == 2
+    assert _free() == 1
 
 
 def test_a_small_request_that_waits_needs_no_turn() -> None:
@@ -56,7 +56,7 @@ def test_a_small_request_that_waits_needs_no_turn() -> None:
                 pass
 
         pool.submit(small).result()
-        assert _free() == 1
+        assert _free() == 0
 
 
 READER = """
