@@ -37,7 +37,7 @@ _PATIENCE = 300.0
 class Plan:
     """How much is measured."""
 
-    ahead: int = 10_000  # changesets that the flood has sent before the writer begins
+    ahead: int = 3_000  # changesets that the flood has sent before the writer begins
     changes: int = 100  # of the writer in each phase, at most
     seconds: float = 30.0  # after which a phase ends that is slow
 
@@ -227,12 +227,13 @@ def _measure(site: Site, slice_name: str, where: str, say: Callable[[str], None]
     times: dict[str, list[float]] = {"quiet": [], **{way: [] for way in ways}}
     ratios: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
-        quiet = site.land(f"quiet-{slice_name}-{number}", slice_name, plan)
-        times["quiet"] += quiet
         for way, (by, quotas) in ways.items():
+            label = f"{way.replace(' ', '-')}-{slice_name}-{number}"
+            # Just before: what an earlier flood leaves to be compacted meets both.
+            quiet = site.land(f"quiet-{label}", slice_name, plan)
+            times["quiet"] += quiet
             site.allow(quotas)
             time.sleep(1)  # a policy counts within a second
-            label = f"{way.replace(' ', '-')}-{slice_name}-{number}"
             with site.flooded(label, by, plan):
                 beside = site.land(label, slice_name, plan)
             times[way] += beside
