@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "faults: something is broken on purpose (tests/faults)")
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
-    config.addinivalue_line("markers", "long: seconds of computing, left out of `make check`")
+    config.addinivalue_line("markers", "long: seconds of computing, or of waiting; left out of `make check`")
     if os.environ.get("CI") and "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(AtOnce(config.pluginmanager))
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

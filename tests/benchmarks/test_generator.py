@@ -87,6 +87,7 @@ def test_each_script_gets_the_whole_answers_to_its_own_requests():
     assert got == {number: [f"/{number}/{turn}".encode() * 1000 for turn in range(3)] for number in range(20)}
 
 
+@pytest.mark.long
 def test_a_body_larger_than_the_buffers_arrives_whole_on_each_connection():
     sizes = []
 

@@ -50,6 +50,7 @@ def test_spread_has_other_directories_each_time():
 
 
 @pytest.mark.parametrize("workload", [SMALL, TOGETHER, SPREAD], ids=["small", "together", "spread"])
+@pytest.mark.long
 def test_no_two_changesets_of_a_run_share_a_file_and_each_keeps_its_slice(workload: Wide):
     slices, most = workload.slices(), EVERY * WIDTH if workload is not SPREAD else 5 * EVERY
     assert len(slices) == SLICES

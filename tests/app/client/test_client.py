@@ -290,6 +290,7 @@ def test_health_is_an_answer_also_where_it_is_a_no(script: Script) -> None:
     assert len(script.requests) == 1
 
 
+@pytest.mark.long
 def test_many_threads_share_one_client(script: Script) -> None:
     script.answers = [(200, {"pending": 0})]
     client = script.client()

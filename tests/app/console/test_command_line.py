@@ -141,6 +141,7 @@ def test_what_speaks_another_protocol_is_told_at_once(greeting: bytes, monkeypat
 
 
 @pytest.mark.parametrize("line", OPERATORS)
+@pytest.mark.long
 def test_operators_are_told_what_does_not_answer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "S3_ACCESS_KEY": "k", "S3_SECRET_KEY": "s", "S3_ENDPOINTS": "http://127.0.0.1:1", "S3_TIMEOUT": "0.01",

@@ -29,6 +29,7 @@ def archive_of(form: str, contents: dict[bytes, tuple[int, bytes]]) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.long
 def test_a_zip_of_more_entries_than_two_bytes_count_is_a_zip64() -> None:
     contents = {b"d%03d/f%d" % (i // 1000, i): (FILE_MODE, b"%d" % i) for i in range(66_000)}
     with zipfile.ZipFile(io.BytesIO(archive_of("zip", contents))) as archived:

@@ -49,6 +49,7 @@ def await_(event: threading.Event | Future[None]) -> None:
         gevent.sleep(0.01)
 
 
+@pytest.mark.long
 def test_a_client_that_is_refused_while_it_sends_is_let_go(ends: tuple[Connection, socket.socket]) -> None:
     connection, client = ends
     sender = Sender(client)

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from app.stack.log_files import Rotating, Rotation, log_files_of
 from app.stack.processes import Command, Supervisor
 
@@ -30,6 +32,7 @@ def test_where_none_is_kept_a_file_is_emptied(tmp_path: Path) -> None:
     assert log_files_of(file) == [file] and file.read_bytes() == b""
 
 
+@pytest.mark.long
 def test_a_process_goes_on_writing_whole_lines_into_bounded_files(tmp_path: Path) -> None:
     script = "import os\nfor i in range(2000): os.write(1, b'%098d\\n' % i)\nos.write(1, b'done\\n')\nos.read(0, 1)"
     rotation = Rotation(most_bytes=20_000, kept=3)

@@ -89,6 +89,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_grace(run):
     assert process.status == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_what_a_killed_process_left_behind_is_gone_when_its_end_is_seen(run):
     process = run(WITH_CHILD)
     child = child_of(process)
@@ -97,6 +98,7 @@ def test_what_a_killed_process_left_behind_is_gone_when_its_end_is_seen(run):
     assert not child.is_running()
 
 
+@pytest.mark.long
 def test_stopping_ends_exactly_what_was_started(run, supervisor: Supervisor):
     bystander = subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.DEVNULL)
     try:
@@ -209,6 +211,7 @@ def test_processes_survive_the_thread_that_asked_for_them(run):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+@pytest.mark.long
 def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path):
     program = f"""
 import os, sys, signal

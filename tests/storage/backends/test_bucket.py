@@ -220,6 +220,7 @@ def test_a_probe_whose_winner_lost_its_answer_is_made_again(
         probe([Late(s3_settings)])
 
 
+@pytest.mark.long
 def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
     away = Bucket(Settings(s3_endpoints="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s", s3_timeout=1.0))
     calls: list[Callable[[], object]] = [

@@ -291,6 +291,7 @@ def test_a_stack_sees_what_its_writer_saw_and_nothing_that_others_landed() -> No
 
 
 @given(st.lists(FILES, min_size=2, max_size=6), st.integers(1, 5))
+@pytest.mark.long
 def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], cut: int) -> None:
     def stack() -> list[Changeset]:
         made = []

@@ -245,7 +245,7 @@ class Stored:
         self.moved = history.moved_from
 
 
-@pytest.mark.parametrize("first", range(0, 200, 50))
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.long) for first in (50, 100, 150))])
 def test_batches_follow_files_as_the_model_does(first: int) -> None:
     histories = [History(seed) for seed in range(first, first + 50)]
     for history in histories:

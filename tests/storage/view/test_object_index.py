@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def carry_out(made: dict[bytes, bytes], chunk: bytes) -> list[tuple[bytes, ...]]
 
 
 @given(CHUNKS)
+@pytest.mark.long
 def test_what_is_gathered_is_what_the_commands_make(chunks: list[tuple[list[list[str | bytes]], bool]]) -> None:
     straight: dict[bytes, bytes] = {}
     gathered: dict[bytes, bytes] = {}

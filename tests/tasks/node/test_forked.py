@@ -115,6 +115,7 @@ def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(("waiting", "frozen"), [(60.0, False), (0.5, True)], indirect=["waiting"])
+@pytest.mark.long
 def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process], frozen: bool) -> None:
     process, worker = waiting
     if frozen:
@@ -140,6 +141,7 @@ def test_one_that_is_told_to_stop_ends_though_its_parent_would_go_on() -> None:
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone tells a process that its parent died")
 @pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.long
 def test_it_dies_with_who_waits(waiting: tuple[subprocess.Popen[str], psutil.Process], stopped: bool) -> None:
     process, worker = waiting
     if stopped:

@@ -36,6 +36,7 @@ with ThreadPoolExecutor(8) as pool:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.long
 def test_what_threads_have_freed_goes_back_by_itself() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", IN_THREADS], cwd=root, capture_output=True, text=True, check=True)

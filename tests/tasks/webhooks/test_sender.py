@@ -178,6 +178,7 @@ def dripping(head: bytes, drop: bytes) -> Iterator[int]:
     ],
     ids=["silent", "endless headers", "slow body", "endless body", "no HTTP"],
 )
+@pytest.mark.long
 def test_no_receiver_holds_a_sender_longer_than_the_limit(
     head: bytes, drop: bytes, status: int | None, error: str | None
 ) -> None:
