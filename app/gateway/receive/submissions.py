@@ -14,8 +14,8 @@ from app.protocol.problems import Problem
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.fsck import ContentError, FsckError, check_content, check_message
-from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Version
-from storage.git.paths import PathError, check_path, quoted
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Tree, Version
+from storage.git.paths import MAX_PARTS, PathError, check_path, quoted
 from storage.git.threeway import Strategy
 from storage.git.trees import covers, diff
 from storage.log.records import Pushed
@@ -24,6 +24,8 @@ from storage.view.snapshot import Slice
 MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE, SUBMODULE_MODE})
 _REGULAR = frozenset({FILE_MODE, EXECUTABLE_MODE})
 _KEY = "\x1fpush/"  # no writer's key can begin so: they are printable
+# Directories that are read on the way to one file, in two trees: more are empty ones, or lie too deep.
+_BETWEEN_FILES = 2 * (MAX_PARTS + 1)
 ATTEMPTS = 4
 """How often one commit may be pushed of which nothing came: it was abandoned, or rejected."""
 
@@ -94,7 +96,18 @@ class Submissions:
             raise CommitRefused(commit.oid, why) from None
 
     def _changes(self, commit: PushedCommit, old: ObjectId) -> Iterator[Change]:
-        for count, (path, was, now) in enumerate(diff(self._incoming.tree, old, commit.tree)):
+        fruitless = 0  # directories that were read since the last file
+
+        def read(oid: ObjectId) -> Tree:
+            nonlocal fruitless
+            fruitless += 1
+            if fruitless > _BETWEEN_FILES:
+                # A few trees that name one another many times are directories without end.
+                raise CommitRefused(commit.oid, f"it has empty directories, or more than {MAX_PARTS} in one another")
+            return self._incoming.tree(oid)
+
+        for count, (path, was, now) in enumerate(diff(read, old, commit.tree)):
+            fruitless = 0
             self._changes_left -= 1
             if count >= self._settings.max_changes:
                 raise CommitRefused(

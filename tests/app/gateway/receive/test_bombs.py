@@ -1,4 +1,4 @@
-"""Pushes of few bytes that would be large for who reads them."""
+"""Pushes of few bytes that would be large, or without an end, for who reads them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from hashlib import sha1
 from pathlib import Path
 from struct import pack
+from typing import Any
 
 import pytest
 
 from app.gateway.receive import incoming as received
+from app.gateway.receive.commits import CommitRefused, PushedCommit
 from app.gateway.receive.incoming import Incoming, NotComplete
-from storage.base.ids import ObjectId
-from storage.git.objects import EMPTY_TREE, Kind, object_id
+from app.gateway.receive.options import Options
+from app.gateway.receive.submissions import Submissions
+from storage.base.ids import ObjectId, SliceId
+from storage.base.settings import Settings
+from storage.git.objects import EMPTY_TREE, Kind, Tree, object_id
+from storage.view.snapshot import Slice
 
 WHO = b"A <a@b> 1700000000 +0000"
 _NUMBERS = {Kind.COMMIT: 1, Kind.TREE: 2, Kind.BLOB: 3}
@@ -81,3 +87,54 @@ def test_a_tree_has_a_size_up_to_which_it_is_read(incoming: Incoming) -> None:
     take(incoming, (Kind.COMMIT, commit(large, b"m\n")), (Kind.TREE, rows), (Kind.BLOB, b""))
     with pytest.raises(NotComplete, match=f"the tree {large.hex()} has 36000000 bytes; at most 33554432 are allowed"):
         incoming.tree(large)
+
+
+class _Trees:
+    """A push, as far as its trees are asked for."""
+
+    def __init__(self, depth: int, wide: int, inmost: bytes) -> None:
+        """Have directories in one another, each of which has the next one under `wide` names."""
+        self._trees = {EMPTY_TREE: Tree.parse(b"")}
+        self.reads = 0
+        data = inmost
+        for _ in range(depth):
+            below = self._add(data)
+            data = b"".join(b"40000 d%d\0" % number + below for number in range(wide))
+        self.root = self._add(data)
+
+    def _add(self, data: bytes) -> ObjectId:
+        oid = object_id(Kind.TREE, data)
+        self._trees[oid] = Tree.parse(data)
+        return oid
+
+    def tree(self, oid: ObjectId) -> Tree:
+        self.reads += 1
+        return self._trees[oid]
+
+    def content(self, oid: ObjectId, most: int) -> bytes:
+        return b"text\n"
+
+
+def submitted(trees: Any) -> list[bytes]:
+    """Return the paths that a push of these trees changes."""
+    where = Slice(id=SliceId("s"), name="all", paths=frozenset([b"/"]), version=1)
+    made = Submissions(trees, where, Options(), Settings())
+    before = PushedCommit(ObjectId(b"0" * 20), EMPTY_TREE, (), WHO, WHO, b"", b"m\n")
+    after = PushedCommit(ObjectId(b"1" * 20), trees.root, (before.oid,), WHO, WHO, b"", b"m\n")
+    [submission] = made.each([after], before, [None])  # type: ignore[list-item]
+    return [change.path for change in submission.changes]
+
+
+@pytest.mark.parametrize(
+    ("depth", "wide", "inmost"),
+    [(16, 16, b""), (300, 1, b"100644 file\0" + b"1" * 20), (5000, 1, b"100644 file\0" + b"1" * 20)],
+)
+def test_directories_without_end_are_refused_at_once(depth: int, wide: int, inmost: bytes) -> None:
+    trees = _Trees(depth, wide, inmost)
+    with pytest.raises(CommitRefused, match="it has empty directories, or more than 100 in one another"):
+        submitted(trees)
+    assert trees.reads < 250
+
+
+def test_directories_as_deep_as_a_path_may_be_are_taken() -> None:
+    assert submitted(_Trees(99, 1, b"100644 file\0" + b"1" * 20)) == [b"d0/" * 99 + b"file"]
