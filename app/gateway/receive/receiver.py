@@ -127,7 +127,8 @@ class Push:
         self._incoming: Incoming | None = None
         self._main = next((each for each in request.commands if self._results[each.ref] is None), None)
         self._unpacked, self._refusal = "ok", ""
-        self._is_over = self._is_taken = False
+        self._is_over = False
+        self._taking: Future[Taken] | None = None
         self._removing = threading.Lock()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -145,8 +146,10 @@ class Push:
     def close(self) -> None:
         """End it: nobody reads its answer. What is being taken is taken to its end."""
         self._is_over = True
-        if not self._is_taken:
+        if self._taking is None:
             self._remove()
+        else:  # whether it has ended or not: who iterated may not have heard of that
+            self._taking.add_done_callback(lambda _: self._remove())
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -199,8 +202,7 @@ class Push:
     # --- Answering ----------------------------------------------------------------------------------------------------
 
     def _answer(self, main: Command) -> Iterator[bytes]:
-        self._is_taken = True
-        taking = self._to.pool.submit(self._take, main.tip)  # whoever hangs up, it is done to its end
+        taking = self._taking = self._to.pool.submit(self._take, main.tip)  # whoever hangs up, it is done to its end
         try:
             yield from self._alive_until(taking)
             taken = taking.result()
@@ -247,7 +249,7 @@ class Push:
             is_taken = True
             return taken
         finally:
-            if not is_taken or self._is_over:  # else it is removed when that keeps nobody waiting
+            if not is_taken:  # else it is removed when that keeps nobody waiting
                 self._remove()
 
     def _wait(self, taken: Taken) -> Generator[bytes, None, str | None]:

@@ -1,0 +1,64 @@
+"""What a push has received is gone when the push has ended, however it ended."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.access.caller import EVERYBODY
+from app.gateway.receive import receiver
+from app.gateway.receive.incoming import Incoming
+from app.gateway.receive.receiver import Push
+from app.gateway.receive.taking import Pusher, Taken
+from app.gateway.receive.words import NO_OBJECT, Command, Reader, Request
+from storage.base.settings import Settings
+from tests.support.waiting import await_true as until
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "store")], check=True)
+    return tmp_path / "store"
+
+
+def push_of(store: Path, take: Any, pool: ThreadPoolExecutor) -> Push:
+    """A push that was read, whose objects lie beside the store, and which `take` takes."""
+    to: Any = SimpleNamespace(
+        repo=SimpleNamespace(settings=Settings()), pool=pool, beside=pool, taking=SimpleNamespace(take=take)
+    )
+    command = Command(NO_OBJECT, b"1" * 40, receiver.FOR_MAIN)
+    request = Request((command,), frozenset([b"side-band-64k", b"report-status"]), ())
+    push = Push(to, request, Reader(lambda: b""), SimpleNamespace(path=store), None, Pusher(EVERYBODY))  # type: ignore[arg-type]
+    push._incoming = Incoming(store.parent / "pushes", store)
+    return push
+
+
+@pytest.mark.parametrize("first", ["the client", "the push"])
+def test_nothing_is_left_of_one_whose_client_hung_up_while_it_was_taken(
+    store: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(receiver, "KEEPALIVE", 0.01)
+    goes_on = threading.Event()
+
+    def take(*_: object) -> Taken:
+        goes_on.wait()
+        return Taken(())
+
+    with ThreadPoolExecutor(2) as pool:
+        push = push_of(store, take, pool)
+        said = iter(push)
+        assert next(said) == b"0005\1", "it waits"
+        if first == "the push":
+            goes_on.set()
+            assert push._taking
+            push._taking.result()
+            assert list((store.parent / "pushes").iterdir())
+        push.close()
+        goes_on.set()
+        until(lambda: not list((store.parent / "pushes").iterdir()))
