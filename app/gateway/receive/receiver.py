@@ -36,6 +36,7 @@ from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import LimitReached, Refused, Unavailable
 from storage.base.ids import ObjectId
+from storage.git.run_git import GitFailed
 from storage.log.entry import GIT_FORMAT
 from storage.log.records import Status
 from storage.metrics.counts import COUNTS
@@ -298,6 +299,10 @@ def _not_taken(command: Command) -> str | None:
 
 def _told_as(error: Exception) -> str:
     """Return what a client is told of an error of ours, or of a server that is away."""
+    if isinstance(error, GitFailed):
+        # It is not the client's doing, and what Git says has paths of this machine.
+        log.error("push_failed", reason=str(error))
+        return "not available now, push again: Git cannot be run"
     if isinstance(error, Refused | LimitReached):
         return str(error)
     return f"not available now, push again: {error if isinstance(error, Unavailable) else 'a server is away'}"

@@ -18,6 +18,7 @@ from app.gateway.receive.receiver import Push
 from app.gateway.receive.taking import Pusher, Taken
 from app.gateway.receive.words import NO_OBJECT, Command, Reader, Request
 from storage.base.settings import Settings
+from storage.git.run_git import GitFailed
 from tests.support.waiting import await_true as until
 
 
@@ -62,3 +63,15 @@ def test_nothing_is_left_of_one_whose_client_hung_up_while_it_was_taken(
         push.close()
         goes_on.set()
         until(lambda: not list((store.parent / "pushes").iterdir()))
+
+
+def test_a_client_is_not_told_what_git_says_of_this_machine(store: Path) -> None:
+    def take(*_: object) -> Taken:
+        raise GitFailed("merge-base", 128, f"fatal: cannot open {store}: Permission denied")
+
+    with ThreadPoolExecutor(2) as pool:
+        push = push_of(store, take, pool)
+        said = b"".join(push)
+        push.close()
+    assert b"not available now, push again: Git cannot be run" in said
+    assert str(store).encode() not in said
