@@ -202,6 +202,9 @@ class Answers:
         Raises what `start` raises, and OSError where there is no store, or no file can be made.
         """
         path = self._path(store, key)
+        found = self._find(path)
+        if found is not None:
+            return found
         with self._starting[hash(path) % len(self._starting)]:  # who comes meanwhile finds what was begun
             found = self._find(path)
             return found if found is not None else self._begin(path, start)
