@@ -28,6 +28,7 @@ import structlog
 
 from app.gateway.git_processes import GitProcess
 from storage.base.errors import Unavailable
+from storage.base.threads import start_thread
 
 log = structlog.get_logger()
 
@@ -199,7 +200,7 @@ class Answers:
     def open(self, store: Path, key: str, start: Callable[[], GitProcess]) -> IO[bytes] | Reader:
         """Return an answer that was made, as a file, or one that is being made, by the process that `start` returns.
 
-        Raises what `start` raises, and OSError where there is no store, or no file can be made.
+        Raises what `start` raises, OSError where there is no store, or no file can be made, and NoThread.
         """
         path = self._path(store, key)
         found = self._find(path)
@@ -227,16 +228,20 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         written = path.with_suffix(f".{next(self._numbers)}")
         file = written.open("w+b", buffering=0)
+        process = None
         try:
             process = start()
+            answer = Answer(file, process)
+            with self._lock:
+                start_thread("answer", self._run, path, written, answer)
+                self._making[path] = answer
         except BaseException:
+            if process:
+                process.kill()
+                process.finish()
             file.close()
             written.unlink()
             raise
-        answer = Answer(file, process)
-        with self._lock:
-            self._making[path] = answer
-        threading.Thread(target=self._run, args=(path, written, answer), name="answer", daemon=True).start()
         return Reader(answer)
 
     def _run(self, path: Path, written: Path, answer: Answer) -> None:
