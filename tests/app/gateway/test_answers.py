@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 
 from app.gateway import answers as answers_module
-from app.gateway.answers import Answers, Broken, Reader, own_folder
+from app.gateway.answers import Answers, Broken, Full, Reader, own_folder
 from app.gateway.git_processes import Busy, GitProcess, GitProcesses
 from tests.support.gateway import git
 
@@ -192,4 +192,16 @@ def test_what_is_kept_is_had_while_others_wait_for_their_turn_to_start(
         finally:
             goes_on.set()
         assert len(other.result(60)) > SIZE
+    settled(answers)
+
+
+def test_what_is_read_slowly_takes_no_more_disk_than_what_is_kept(store: Path, tmp_path: Path) -> None:
+    answers, start = Answers(tmp_path / "answers", SIZE // 2), Starts(store)
+    slow = answers.open(store, "one", start)
+    settled(answers)
+    with pytest.raises(Full):
+        answers.open(store, "two", start)
+    assert len(start.started) == 1, "who asks for it has a process of its own instead, and no file"
+    assert len(read(slow)) > SIZE
+    assert len(read(answers.open(store, "two", start))) > SIZE
     settled(answers)
