@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, joined_message
+from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, is_encoding, joined_message
 from app.gateway.receive.incoming import ContentTooLarge, Incoming
 from app.gateway.receive.options import CHANGE_ID, Options
 from app.protocol.changesets.labels import load_labels
@@ -66,7 +66,7 @@ class Submissions:
 
     def _submission(self, commit: PushedCommit, old: ObjectId, base: Base, message: str, record: Pushed) -> Submission:
         author = commit.ident()
-        self._check_message(commit, message)
+        self._check_message(commit, message, record)
         changes = tuple(self._changes(commit, old))
         if not changes:
             raise CommitRefused(commit.oid, "it changes nothing: drop it (git rebase drops empty commits)")
@@ -76,8 +76,9 @@ class Submissions:
             hold=self._options.hold, labels=self._labels(commit), pushed=record,
         )  # fmt: skip
 
-    def _check_message(self, commit: PushedCommit, message: str) -> None:
-        size, most = len(message.encode()), self._settings.max_message_bytes
+    def _check_message(self, commit: PushedCommit, message: str, record: Pushed) -> None:
+        # Both are kept: what is pushed may have any number of lines that the changeset's message leaves out.
+        size, most = max(len(text.encode()) for text in (message, record.message)), self._settings.max_message_bytes
         if size > most:
             raise CommitRefused(commit.oid, f"its message has {size} bytes; {most} are allowed (max_message_bytes)")
         try:
@@ -157,7 +158,8 @@ def shown_path(path: bytes) -> str:
 
 def _encoded(message: str, encoding: bytes) -> bytes:
     """Return a message in the encoding of its commit, or UTF-8 where that cannot be."""
+    name = encoding.decode("ascii", "replace")
     try:
-        return message.encode(encoding.decode("ascii") or "utf-8")
+        return message.encode(name if is_encoding(name) else "utf-8")
     except (LookupError, ValueError):
         return message.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -89,6 +90,38 @@ def test_a_tree_has_a_size_up_to_which_it_is_read(incoming: Incoming) -> None:
         incoming.tree(large)
 
 
+def parsed(author: bytes = WHO, encoding: bytes = b"", message: bytes = b"m\n", parents: int = 1) -> PushedCommit:
+    """Return a commit on other ones."""
+    lines = [b"tree " + EMPTY_TREE.hex().encode(), *[b"parent " + b"0" * 40] * parents]
+    lines += [b"author " + author, b"committer " + WHO, *([b"encoding " + encoding] if encoding else [])]
+    return PushedCommit.parse(ObjectId(b"1" * 20), b"\n".join([*lines, b"", message]))
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ({"author": b"A" * 2000 + b" <a@b> 1700000000 +0000"}, "author, committer or encoding has more than 1000"),
+        ({"encoding": b"e" * 2000}, "author, committer or encoding has more than 1000"),
+        ({"parents": 101}, "more than 100 parents"),
+    ],
+)
+def test_what_is_kept_of_a_commits_header_is_bounded(header: dict[str, Any], why: str) -> None:
+    assert parsed(parents=100).ident().name == "A"
+    with pytest.raises(CommitRefused, match=why):
+        parsed(**header)
+
+
+def test_names_of_encodings_that_clients_send_are_not_remembered() -> None:
+    before = len(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(100):
+        commit = parsed(encoding=b"none-%d" % number, message=b"Gr\xc3\xbc\xc3\x9fe\n")
+        assert commit.text == "Gr\u00fc\u00dfe\n"
+    assert len(encodings._cache) <= before + 2  # type: ignore[attr-defined]
+    for name in (b"ISO-8859-1", b"latin1", b"CP1252", b"windows-1252"):
+        assert parsed(encoding=name, message=b"Gr\xfc\xdfe\n").text == "Gr\u00fc\u00dfe\n"
+    assert parsed(encoding=b"KOI8-R", message="\u0414\u0430\n".encode("koi8-r")).text == "\u0414\u0430\n"
+
+
 class _Trees:
     """A push, as far as its trees are asked for."""
 
@@ -115,12 +148,12 @@ class _Trees:
         return b"text\n"
 
 
-def submitted(trees: Any) -> list[bytes]:
+def submitted(trees: Any, message: bytes = b"m\n") -> list[bytes]:
     """Return the paths that a push of these trees changes."""
     where = Slice(id=SliceId("s"), name="all", paths=frozenset([b"/"]), version=1)
     made = Submissions(trees, where, Options(), Settings())
     before = PushedCommit(ObjectId(b"0" * 20), EMPTY_TREE, (), WHO, WHO, b"", b"m\n")
-    after = PushedCommit(ObjectId(b"1" * 20), trees.root, (before.oid,), WHO, WHO, b"", b"m\n")
+    after = PushedCommit(ObjectId(b"1" * 20), trees.root, (before.oid,), WHO, WHO, b"", message)
     [submission] = made.each([after], before, [None])  # type: ignore[list-item]
     return [change.path for change in submission.changes]
 
@@ -138,3 +171,10 @@ def test_directories_without_end_are_refused_at_once(depth: int, wide: int, inmo
 
 def test_directories_as_deep_as_a_path_may_be_are_taken() -> None:
     assert submitted(_Trees(99, 1, b"100644 file\0" + b"1" * 20)) == [b"d0/" * 99 + b"file"]
+
+
+def test_lines_that_a_changesets_message_leaves_out_count_too() -> None:
+    message = b"Subject\n\n" + b"Changeset-Id: 01ARZ3NDEKTSV4RRFFQ69G5FAV\n" * 2000
+    with pytest.raises(CommitRefused, match="its message has 82009 bytes; 65536 are allowed"):
+        submitted(_Trees(1, 1, b"100644 file\0" + b"1" * 20), message)
+    assert submitted(_Trees(1, 1, b"100644 file\0" + b"1" * 20), message[:1000])
