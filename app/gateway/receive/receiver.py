@@ -244,6 +244,8 @@ class Push:
         is_taken = False
         try:
             self._incoming.finish([tip])
+            if self._pusher.who.is_known:
+                self._to.access.check(self._pusher.who)  # it may have been sent for minutes
             taken = self._to.taking.take(
                 self._incoming, self._store, self._where, self._pusher, self._options, tip
             )  # fmt: skip

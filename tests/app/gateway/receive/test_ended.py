@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from app.access.caller import EVERYBODY
+from app.access.caller import EVERYBODY, Caller
 from app.gateway.receive import receiver
 from app.gateway.receive.incoming import Incoming
 from app.gateway.receive.receiver import Push
 from app.gateway.receive.taking import Pusher, Taken
 from app.gateway.receive.words import NO_OBJECT, Command, Reader, Request
+from app.protocol.problems import unauthorized
+from storage.access.rights import ALL
 from storage.base.settings import Settings
 from storage.git.run_git import GitFailed
 from tests.support.waiting import await_true as until
@@ -75,3 +77,18 @@ def test_a_client_is_not_told_what_git_says_of_this_machine(store: Path) -> None
         push.close()
     assert b"not available now, push again: Git cannot be run" in said
     assert str(store).encode() not in said
+
+
+def test_a_token_that_was_revoked_while_the_push_was_sent_has_nothing_taken(store: Path) -> None:
+    def check(who: Caller) -> None:
+        assert who.principal == "agent:w"
+        raise unauthorized("the token is not valid any more")
+
+    with ThreadPoolExecutor(2) as pool:
+        push = push_of(store, lambda *_: pytest.fail("it was taken"), pool)
+        push._to.access = SimpleNamespace(check=check)  # type: ignore[assignment]
+        push._pusher = Pusher(Caller("agent:w", ALL))
+        said = b"".join(push)
+        push.close()
+    assert b"the token is not valid any more" in said and b"ng refs/for/main" in said
+    assert not list((store.parent / "pushes").iterdir())
