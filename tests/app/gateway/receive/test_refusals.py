@@ -87,7 +87,7 @@ def nested(depth: int, wide: int, inmost: bytes) -> tuple[ObjectId, list[bytes]]
     data, packed = inmost, [entry(2, inmost)]
     for _ in range(depth):
         below = object_id(Kind.TREE, data)
-        data = b"".join(b"40000 d%d\0" % i + below for i in range(wide))
+        data = b"".join(b"40000 d%02d\0" % i + below for i in range(wide))
         packed.append(entry(2, data))
     return object_id(Kind.TREE, data), packed
 
