@@ -1,9 +1,9 @@
 """Taking what is new on a branch as changesets, one after the other, by the API: each commit once, in its order.
 
-Where a mirror stands is read from the changesets themselves: each has labels that name the mirror and its commit. So a
-process that is killed, on another machine or with an empty folder, goes on behind the last one. Each commit's id is its
-idempotency key. A merge is one changeset, against its first parent. A commit that is not committed here stops the
-mirror; so does a branch that was forced.
+Where a mirror stands is read from the changesets themselves: each has labels that name the mirror and its commit, and
+those count that its own principal has submitted. So a process that is killed, on another machine or with an empty
+folder, goes on behind the last one. Each commit's id is its idempotency key. A merge is one changeset, against its
+first parent. A commit that is not committed here stops the mirror; so does a branch that was forced.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from storage.mirrors.remote import RemoteFailed
 
 MIRROR, COMMIT = "mirror", "upstream"
 """The labels of a changeset that was taken: its mirror, and its commit."""
+_NOBODY = "unknown"  # where there are no tokens
 _DONE = {"committed", "landed"}
 _DROPPED = {"abandoned", "expired"}  # conflicts that somebody closed without a resolution
 _LOOKED_AT = 20  # changesets of a mirror, of which the newest with an answer counts
@@ -76,7 +77,11 @@ class Follower:
 
     def _taken(self) -> str:
         """Return the last commit that is here, or that somebody chose to leave out; empty where there is none."""
-        known = self._client.pages("/v1/changesets", label=f"{MIRROR}:{self._name}", since=self._mirror["created_at"])
+        me = self._client.me()["principal"]
+        known = self._client.pages(
+            "/v1/changesets", label=f"{MIRROR}:{self._name}", since=self._mirror["created_at"],
+            submitter=None if me == _NOBODY else me,  # any writer may submit changesets with such labels
+        )  # fmt: skip
         for changeset in islice(known, _LOOKED_AT):
             commit = changeset["labels"][COMMIT]
             if self._settled(self._client.changeset(changeset["id"])):

@@ -28,6 +28,7 @@ import structlog
 
 from app.gateway.git_processes import GitProcess
 from storage.base.errors import Unavailable
+from storage.base.threads import start_thread
 
 log = structlog.get_logger()
 
@@ -40,6 +41,10 @@ _STARTERS = 64
 
 class Broken(Unavailable):
     """An answer ended in the middle."""
+
+
+class Full(Unavailable):
+    """The answers that clients are still reading take as much disk as all that are kept may."""
 
 
 def cut() -> BrokenPipeError:
@@ -63,6 +68,11 @@ class Answer:
     def size(self) -> int:
         """The bytes that there are by now."""
         return self._written
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody reads or writes it any more."""
+        return self._file.closed
 
     def make(self) -> bool:
         """Write the process's output to its end; tell whether it is complete, and Git was content with it."""
@@ -179,6 +189,7 @@ class Answers:
         self._kept: OrderedDict[Path, int] = OrderedDict()  # sizes of files, least used first
         self._bytes = 0
         self._making: dict[Path, Answer] = {}
+        self._read: set[Answer] = set()  # all that are being made or read
         self._large: set[Path] = set()  # what is not worth a second try
         self._starting = [threading.Lock() for _ in range(_STARTERS)]
         self._numbers = count()
@@ -199,12 +210,24 @@ class Answers:
     def open(self, store: Path, key: str, start: Callable[[], GitProcess]) -> IO[bytes] | Reader:
         """Return an answer that was made, as a file, or one that is being made, by the process that `start` returns.
 
-        Raises what `start` raises, and OSError where there is no store, or no file can be made.
+        Raises what `start` raises, OSError where there is no store, or no file can be made, Full and NoThread.
         """
         path = self._path(store, key)
+        found = self._find(path)
+        if found is not None:
+            return found
         with self._starting[hash(path) % len(self._starting)]:  # who comes meanwhile finds what was begun
             found = self._find(path)
+            if found is None:
+                self._check_room()
             return found if found is not None else self._begin(path, start)
+
+    def _check_room(self) -> None:
+        """Raise Full where too much is read slowly: what is too large to be kept takes disk until it was read, too."""
+        with self._lock:
+            self._read = {answer for answer in self._read if not answer.is_gone}
+            if sum(answer.size for answer in self._read) > self._most:
+                raise Full
 
     def _find(self, path: Path) -> IO[bytes] | Reader | None:
         with self._lock:
@@ -224,16 +247,21 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         written = path.with_suffix(f".{next(self._numbers)}")
         file = written.open("w+b", buffering=0)
+        process = None
         try:
             process = start()
+            answer = Answer(file, process)
+            with self._lock:
+                start_thread("answer", self._run, path, written, answer)
+                self._making[path] = answer
+                self._read.add(answer)
         except BaseException:
+            if process:
+                process.kill()
+                process.finish()
             file.close()
             written.unlink()
             raise
-        answer = Answer(file, process)
-        with self._lock:
-            self._making[path] = answer
-        threading.Thread(target=self._run, args=(path, written, answer), name="answer", daemon=True).start()
         return Reader(answer)
 
     def _run(self, path: Path, written: Path, answer: Answer) -> None:

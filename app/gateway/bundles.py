@@ -17,6 +17,7 @@ from app.gateway.answers import Answers, Reader
 from app.gateway.git_processes import GitProcesses
 from app.gateway.stores import Store
 from storage.backends.redis_client import UNAVAILABLE
+from storage.base.threads import NoThread, start_thread
 from storage.git.run_git import GitFailed
 
 log = structlog.get_logger()
@@ -71,8 +72,9 @@ class Bundles:
             is_new = last is None or size >= last.size * _GROWN
             if size < self._least or not is_new or store.path in self._making:
                 return
-            self._making.add(store.path)
-        threading.Thread(target=self._make, args=(store, _Last(main, size)), name="bundle", daemon=True).start()
+            with contextlib.suppress(NoThread):  # another time, then
+                start_thread("bundle", self._make, store, _Last(main, size))
+                self._making.add(store.path)
 
     def _make(self, store: Store, made: _Last) -> None:
         try:

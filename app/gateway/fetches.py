@@ -8,7 +8,7 @@ from typing import IO
 from flask import Blueprint, Response, request
 
 from app.access.current import caller
-from app.gateway.answers import Broken, Reader
+from app.gateway.answers import Broken, Full, Reader
 from app.gateway.bundles import NAME as BUNDLE
 from app.gateway.pushes import RECEIVE, advertise
 from app.gateway.sending import Exchange, answer
@@ -121,7 +121,7 @@ def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
     try:
         made = here.answers.open(path, key, lambda: here.processes.upload_pack(path, body, 2))
         _begin(made)
-    except (Broken, OSError) as error:
+    except (Broken, Full, OSError) as error:
         log.info("answer_not_shared", reason=str(error))  # the disk of answers is full, say
         return _alone(exchange, body)
     return exchange.shared(made, _RESULT)

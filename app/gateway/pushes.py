@@ -54,7 +54,9 @@ def advertise(name: str) -> Response:
     if not found.store.path.exists():
         found = here.current(caller(), name)
     version = 1 if "version=1" in request.headers.get("Git-Protocol", "").split(":") else 0
-    shown = here.receiver.advertised.of(found.store.path, found.store.refs().main, version)
+    # One that is being made, or whose maker died, may still have the branch of an older definition, with more paths.
+    with found.store.using() as path:
+        shown = here.receiver.advertised.of(path, found.store.refs().main, version)
     return answer(shown, _ADVERTISEMENT)
 
 

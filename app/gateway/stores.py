@@ -25,6 +25,7 @@ from storage.access.policy import Right
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Unavailable
 from storage.base.ids import Seq
+from storage.base.threads import start_thread
 from storage.clones.clone import Clone
 from storage.clones.clones import Clones
 from storage.projection.follow import DefinitionChanged
@@ -108,8 +109,8 @@ class Store:
             needed = self._ended + (2 if self._is_catching_up else 1)
             self._asked = max(self._asked, needed)
             if not self._is_catching_up:
+                start_thread("catch up", self._follow)
                 self._is_catching_up = True
-                threading.Thread(target=self._follow, name="catch up", daemon=True).start()
             if not self._changed.wait_for(lambda: self._reached >= seq or self._ended >= needed, patience):
                 raise CatchingUp
             if self._reached < seq:

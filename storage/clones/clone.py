@@ -7,6 +7,7 @@ way that a catch-up does not put right is removed and made again.
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -42,6 +43,8 @@ log = structlog.get_logger()
 # What says that a store is broken.
 _BROKEN = (GitFailed, sqlite3.Error, CorruptEntry, FileNotFoundError, NotADirectoryError)
 _UPKEEP_FAILED: tuple[type[Exception], ...] = (*UNAVAILABLE, Corrupt, GitFailed, sqlite3.Error)
+# Git could not be started, or was ended: the machine has no memory or no processes left, say.
+_NOT_RUN = (127, -signal.SIGKILL, -signal.SIGTERM)
 # What Git and SQLite say where a disk is full; with less room than this it is full, whatever they say.
 _FULL = ("No space left", "disk is full", "Disk quota exceeded")
 _LEAST_ROOM = 1 << 20
@@ -131,6 +134,8 @@ class Clone:
                 self._stores.remove(self.folder)
             except _BROKEN as error:
                 self._check_room(error)
+                if isinstance(error, GitFailed) and error.status in _NOT_RUN:
+                    raise StoreBroken(f"the clone store {self.folder.name} waits for Git: {error}") from error
                 log.warning("clone_broken", name=self.folder.name, reason=str(error))
                 fresh = True  # what is broken may be the older one's
                 self._stores.remove(self.folder)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from storage.base.ids import Seq, SliceId, new_ulid
+from storage.base.threads import start_thread
 from storage.clones.locks import TEMPORARY, Busy, locked, remove, sweep
 
 log = structlog.get_logger()
@@ -45,13 +46,16 @@ class Runs:
         self._running: dict[str, Future[Seq]] = {}
 
     def join(self, name: str, call: Callable[[], Seq]) -> tuple[Future[Seq], bool]:
-        """Return the run for a store, and whether it was begun now: `call`, in a thread that has no budget."""
+        """Return the run for a store, and whether it was begun now: `call`, in a thread that has no budget.
+
+        Raises NoThread.
+        """
         with self._lock:
             if running := self._running.get(name):
                 return running, False
             run: Future[Seq] = Future()
+            start_thread("clone", self._run, name, call, run)
             self._running[name] = run
-        threading.Thread(target=self._run, args=(name, call, run), name="clone", daemon=True).start()
         return run, True
 
     def _run(self, name: str, call: Callable[[], Seq], run: Future[Seq]) -> None:

@@ -215,6 +215,8 @@ def _diff(read: ReadTree, old: Version | None, new: Version | None, base: bytes)
     after = dict(_named(r) for r in new_rows if r not in common)
     for name in sorted(before.keys() | after.keys()):
         was, now, path = before.get(name), after.get(name), base + name
+        if was == now:
+            continue  # only the mode is written otherwise, as in trees of old programs
         was_tree = was if was and was.is_tree else None
         now_tree = now if now and now.is_tree else None
         if was_tree or now_tree:

@@ -23,6 +23,7 @@ from storage.base.errors import Unavailable
 from storage.base.settings import PREFIX, Settings
 from storage.git.run_git import Git, GitFailed, plain_environment
 from storage.mirrors.plan import TAGS
+from storage.mirrors.remotes import check_url
 from storage.webhooks.targets import is_public
 
 _PORTS = {"http": 80, "https": 443, "ssh": 22}
@@ -130,6 +131,11 @@ class Remote:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in plain_environment().items() if not name.startswith(PREFIX)}
+        try:
+            # Who follows a mirror has its URL from the API, and Git runs whatever an URL like `ext::` says.
+            check_url(self._url, self._settings.mirror_private_targets, bool(self._settings.mirror_ssh_command))
+        except ValueError as error:
+            raise RemoteFailed("failed", f"the URL {error}") from None
         scheme = urlsplit(self._url).scheme
         config = [
             ("protocol.allow", "never"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import encodings
+import encodings.aliases
+import pkgutil
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +19,11 @@ from storage.log.records import Pushed
 SHOWN_DIGITS = 10
 _IDENT = re.compile(rb"(.*?) ?<([^<>\n]*)> (\d{1,12}) ([+-])(\d{2})(\d{2})")
 _LAST_TIME = 253402214399  # the year 9999
+# Bytes of each line about author and committer, and of the name of an encoding, which are kept with the changeset.
+_LONGEST_LINE = 1000
+_MOST_PARENTS = 100  # each is looked up
+# Python remembers each name of an encoding that it is asked for, whether there is one or not.
+_ENCODINGS = {module.name for module in pkgutil.iter_modules(encodings.__path__)} | encodings.aliases.aliases.keys()
 _BREAKS = re.compile(r"(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
 
 
@@ -47,7 +55,7 @@ class PushedCommit:
             name, _, value = line.partition(b" ")  # a line that goes on, as a signature's do, begins with a space
             fields.setdefault(name, []).append(value)
         try:
-            return cls(
+            made = cls(
                 oid,
                 _oid(fields[b"tree"][0]),
                 tuple(_oid(parent) for parent in fields.get(b"parent", [])),
@@ -58,6 +66,11 @@ class PushedCommit:
             )
         except (KeyError, ValueError) as error:
             raise CommitRefused(oid, "it is no commit that Git makes") from error
+        if max(len(made.author), len(made.committer), len(made.encoding)) > _LONGEST_LINE:
+            raise CommitRefused(oid, f"its author, committer or encoding has more than {_LONGEST_LINE} bytes")
+        if len(made.parents) > _MOST_PARENTS:
+            raise CommitRefused(oid, f"it has more than {_MOST_PARENTS} parents")
+        return made
 
     def record(self, message: bytes | None = None) -> Pushed:
         """Return what its changeset keeps of it; of several commits in one, with their common message."""
@@ -118,14 +131,21 @@ def _oid(text: bytes) -> ObjectId:
 def decoded(data: bytes, encoding: bytes = b"") -> str:
     """Return bytes as text: by the commit's own encoding, else UTF-8, else each byte as the character of its number."""
     for name in (encoding.decode("ascii", "replace"), "utf-8"):
+        if not is_encoding(name):
+            continue
         try:
-            text = data.decode(name) if name else ""
+            text = data.decode(name)
             text.encode()
         except (LookupError, ValueError):
             continue
-        if name and "\0" not in text:
+        if "\0" not in text:
             return text
     return data.decode("latin-1")
+
+
+def is_encoding(name: str) -> bool:
+    """Tell whether there may be an encoding of a name: one that a client has given is asked for only then."""
+    return encodings.normalize_encoding(name).lower() in _ENCODINGS
 
 
 @dataclass(frozen=True, slots=True)

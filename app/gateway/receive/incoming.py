@@ -8,6 +8,7 @@ chain's objects are nowhere near. The folder is deleted with the push, or when t
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -29,8 +30,14 @@ _PREFIX = "push-"
 _HEAD_BYTES = 12  # of a pack
 _EMPTY = b"\0\0\0\0"
 _TREES = 64 << 20  # bytes of trees that are remembered
+# Of a commit and of a tree, in bytes: they are in memory as a whole. A message has far less (max_message_bytes).
+_MOST_READ = {Kind.COMMIT: 8 << 20, Kind.TREE: 32 << 20}
+INDEXING_BYTES = 1 << 30
+"""Of memory, for the process that indexes a pack: it holds each commit, tree and delta as a whole, and a pack of few
+bytes may have one of any size."""
 _KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
 _FULL = ("No space left", "Disk quota exceeded")
+_NO_MEMORY = "Out of memory"
 
 
 class NotComplete(Refused):
@@ -46,7 +53,7 @@ class NoRoom(Unavailable):
 
 
 class ContentTooLarge(Refused):
-    """A content is larger than one may be."""
+    """An object is larger than one may be."""
 
 
 def sweep(folder: Path) -> None:
@@ -142,13 +149,13 @@ class Incoming:
 
     def commit(self, oid: ObjectId) -> PushedCommit:
         """Return a commit. Raises NotComplete and CommitRefused."""
-        return PushedCommit.parse(oid, self._read(oid, Kind.COMMIT))
+        return PushedCommit.parse(oid, self._read_whole(oid, Kind.COMMIT))
 
     def tree(self, oid: ObjectId) -> Tree:
         """Return a tree. Raises NotComplete."""
         tree = self._trees.get(oid)
         if tree is None:
-            tree = Tree.parse(self._read(oid, Kind.TREE))
+            tree = Tree.parse(self._read_whole(oid, Kind.TREE))
             if tree.memory <= self._trees.maxsize:
                 self._trees[oid] = tree
         return tree
@@ -162,7 +169,13 @@ class Incoming:
         found = self._git.run("merge-base", tip.hex(), MAIN, accept=(0, 1)).stdout.decode().strip()
         return ObjectId(bytes.fromhex(found)) if found else None
 
-    def _read(self, oid: ObjectId, kind: Kind, most: int | None = None) -> bytes:
+    def _read_whole(self, oid: ObjectId, kind: Kind) -> bytes:
+        try:
+            return self._read(oid, kind, _MOST_READ[kind])
+        except ContentTooLarge as error:
+            raise NotComplete(f"the {kind.name.lower()} {oid.hex()} has {error}") from None
+
+    def _read(self, oid: ObjectId, kind: Kind, most: int) -> bytes:
         if self._reader is None:
             self._reader = _Reader(self._git)
         return self._reader.read(oid, kind, most)
@@ -182,6 +195,8 @@ class _Indexing:
             "index-pack", "--stdin", "--fix-thin", "--strict", f"--max-input-size={most}",
             stdin=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
+        # Before it is given anything; by a limit of this process's own it would be started more slowly.
+        resource.prlimit(self._running.pid, resource.RLIMIT_DATA, (INDEXING_BYTES, INDEXING_BYTES))
 
     def write(self, piece: bytes) -> bool:
         """Give it more, and tell whether it wants any."""
@@ -204,6 +219,8 @@ class _Indexing:
         said = self._errors.read(8192).decode(errors="replace")
         if any(words in said for words in _FULL):
             raise NoRoom
+        if _NO_MEMORY in said:
+            raise NotComplete(f"an object is too large to be indexed within {INDEXING_BYTES >> 20} MiB of memory")
         raise NotComplete(f"Git does not accept the pack: {_last_line(said)}")
 
     def end(self) -> None:
@@ -218,7 +235,7 @@ class _Reader:
     def __init__(self, git: Git) -> None:
         self._running = git.start("cat-file", "--batch", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
-    def read(self, oid: ObjectId, kind: Kind, most: int | None) -> bytes:
+    def read(self, oid: ObjectId, kind: Kind, most: int) -> bytes:
         """Return an object's bytes. Raises NotComplete and ContentTooLarge, after which nothing more can be read."""
         assert self._running.stdin and self._running.stdout
         self._running.stdin.write(oid.hex().encode() + b"\n")
@@ -229,7 +246,7 @@ class _Reader:
         if _KINDS[words[1]] != kind:
             raise NotComplete(f"{oid.hex()} is a {words[1].decode()}, and no {kind.name.lower()}")
         size = int(words[2])
-        if most is not None and size > most:
+        if size > most:
             raise ContentTooLarge(f"{size} bytes; at most {most} are allowed")
         data = self._running.stdout.read(size + 1)[:-1]
         if len(data) != size:

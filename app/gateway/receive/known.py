@@ -52,12 +52,10 @@ class KnownCommits:
         found: dict[ObjectId, Known] = {}
         free: dict[ObjectId, str] = {}
         for commit, own in keys.items():
-            free[commit] = own[-1]
-            for key in own:
-                if key not in owners:
-                    free[commit] = key
-                    break
-                known = self.settled(owners[key][0], states[owners[key][0]])
+            # The key of an earlier attempt may have left the view before that of a later one.
+            free[commit] = next((key for key in own if key not in owners), own[-1])
+            for changeset in (owners[key][0] for key in own if key in owners):
+                known = self.settled(changeset, states[changeset])
                 if known.status not in (Status.ABANDONED, Status.REJECTED):
                     found[commit] = known
         # What has left the view is in the archive, and its key may be forgotten.

@@ -36,6 +36,7 @@ from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import LimitReached, Refused, Unavailable
 from storage.base.ids import ObjectId
+from storage.git.run_git import GitFailed
 from storage.log.entry import GIT_FORMAT
 from storage.log.records import Status
 from storage.metrics.counts import COUNTS
@@ -127,7 +128,8 @@ class Push:
         self._incoming: Incoming | None = None
         self._main = next((each for each in request.commands if self._results[each.ref] is None), None)
         self._unpacked, self._refusal = "ok", ""
-        self._is_over = self._is_taken = False
+        self._is_over = False
+        self._taking: Future[Taken] | None = None
         self._removing = threading.Lock()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -145,8 +147,10 @@ class Push:
     def close(self) -> None:
         """End it: nobody reads its answer. What is being taken is taken to its end."""
         self._is_over = True
-        if not self._is_taken:
+        if self._taking is None:
             self._remove()
+        else:  # whether it has ended or not: who iterated may not have heard of that
+            self._taking.add_done_callback(lambda _: self._remove())
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -199,8 +203,7 @@ class Push:
     # --- Answering ----------------------------------------------------------------------------------------------------
 
     def _answer(self, main: Command) -> Iterator[bytes]:
-        self._is_taken = True
-        taking = self._to.pool.submit(self._take, main.tip)  # whoever hangs up, it is done to its end
+        taking = self._taking = self._to.pool.submit(self._take, main.tip)  # whoever hangs up, it is done to its end
         try:
             yield from self._alive_until(taking)
             taken = taking.result()
@@ -241,13 +244,15 @@ class Push:
         is_taken = False
         try:
             self._incoming.finish([tip])
+            if self._pusher.who.is_known:
+                self._to.access.check(self._pusher.who)  # it may have been sent for minutes
             taken = self._to.taking.take(
                 self._incoming, self._store, self._where, self._pusher, self._options, tip
             )  # fmt: skip
             is_taken = True
             return taken
         finally:
-            if not is_taken or self._is_over:  # else it is removed when that keeps nobody waiting
+            if not is_taken:  # else it is removed when that keeps nobody waiting
                 self._remove()
 
     def _wait(self, taken: Taken) -> Generator[bytes, None, str | None]:
@@ -296,6 +301,10 @@ def _not_taken(command: Command) -> str | None:
 
 def _told_as(error: Exception) -> str:
     """Return what a client is told of an error of ours, or of a server that is away."""
+    if isinstance(error, GitFailed):
+        # It is not the client's doing, and what Git says has paths of this machine.
+        log.error("push_failed", reason=str(error))
+        return "not available now, push again: Git cannot be run"
     if isinstance(error, Refused | LimitReached):
         return str(error)
     return f"not available now, push again: {error if isinstance(error, Unavailable) else 'a server is away'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, joined_message
+from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, is_encoding, joined_message
 from app.gateway.receive.incoming import ContentTooLarge, Incoming
 from app.gateway.receive.options import CHANGE_ID, Options
 from app.protocol.changesets.labels import load_labels
@@ -14,8 +14,8 @@ from app.protocol.problems import Problem
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.fsck import ContentError, FsckError, check_content, check_message
-from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Version
-from storage.git.paths import PathError, check_path, quoted
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Tree, Version
+from storage.git.paths import MAX_PARTS, PathError, check_path, quoted
 from storage.git.threeway import Strategy
 from storage.git.trees import covers, diff
 from storage.log.records import Pushed
@@ -24,6 +24,8 @@ from storage.view.snapshot import Slice
 MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE, SUBMODULE_MODE})
 _REGULAR = frozenset({FILE_MODE, EXECUTABLE_MODE})
 _KEY = "\x1fpush/"  # no writer's key can begin so: they are printable
+# Directories that are read on the way to one file, in two trees: more are empty ones, or lie too deep.
+_BETWEEN_FILES = 2 * (MAX_PARTS + 1)
 ATTEMPTS = 4
 """How often one commit may be pushed of which nothing came: it was abandoned, or rejected."""
 
@@ -64,7 +66,7 @@ class Submissions:
 
     def _submission(self, commit: PushedCommit, old: ObjectId, base: Base, message: str, record: Pushed) -> Submission:
         author = commit.ident()
-        self._check_message(commit, message)
+        self._check_message(commit, message, record)
         changes = tuple(self._changes(commit, old))
         if not changes:
             raise CommitRefused(commit.oid, "it changes nothing: drop it (git rebase drops empty commits)")
@@ -74,8 +76,9 @@ class Submissions:
             hold=self._options.hold, labels=self._labels(commit), pushed=record,
         )  # fmt: skip
 
-    def _check_message(self, commit: PushedCommit, message: str) -> None:
-        size, most = len(message.encode()), self._settings.max_message_bytes
+    def _check_message(self, commit: PushedCommit, message: str, record: Pushed) -> None:
+        # Both are kept: what is pushed may have any number of lines that the changeset's message leaves out.
+        size, most = max(len(text.encode()) for text in (message, record.message)), self._settings.max_message_bytes
         if size > most:
             raise CommitRefused(commit.oid, f"its message has {size} bytes; {most} are allowed (max_message_bytes)")
         try:
@@ -94,7 +97,18 @@ class Submissions:
             raise CommitRefused(commit.oid, why) from None
 
     def _changes(self, commit: PushedCommit, old: ObjectId) -> Iterator[Change]:
-        for count, (path, was, now) in enumerate(diff(self._incoming.tree, old, commit.tree)):
+        fruitless = 0  # directories that were read since the last file
+
+        def read(oid: ObjectId) -> Tree:
+            nonlocal fruitless
+            fruitless += 1
+            if fruitless > _BETWEEN_FILES:
+                # A few trees that name one another many times are directories without end.
+                raise CommitRefused(commit.oid, f"it has empty directories, or more than {MAX_PARTS} in one another")
+            return self._incoming.tree(oid)
+
+        for count, (path, was, now) in enumerate(diff(read, old, commit.tree)):
+            fruitless = 0
             self._changes_left -= 1
             if count >= self._settings.max_changes:
                 raise CommitRefused(
@@ -144,7 +158,8 @@ def shown_path(path: bytes) -> str:
 
 def _encoded(message: str, encoding: bytes) -> bytes:
     """Return a message in the encoding of its commit, or UTF-8 where that cannot be."""
+    name = encoding.decode("ascii", "replace")
     try:
-        return message.encode(encoding.decode("ascii") or "utf-8")
+        return message.encode(name if is_encoding(name) else "utf-8")
     except (LookupError, ValueError):
         return message.encode()

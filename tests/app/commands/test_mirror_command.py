@@ -18,6 +18,8 @@ from tests.support.api import Api, Json
 from tests.support.collisions import Run, runner
 from tests.support.git_repository import GitRepository
 from tests.support.git_server import PASSWORD, GitServer, credentials, git_server
+from tests.support.principals import ROOT_TOKEN, grants, principal, secured
+from tests.support.waiting import await_true as until
 
 FOLLOW = ("mirror", "follow", "source", "--once", "--folder")
 
@@ -249,3 +251,31 @@ def test_a_server_that_is_down_or_refuses_is_told_and_has_no_password_said(
 def test_a_mirror_to_which_is_pushed_is_not_followed(run: Run, tmp_path: Path) -> None:
     run("mirror", "add", "source", "https://git.example/code.git")
     assert "pushed" in run(*FOLLOW, tmp_path / "f", code=2).stderr
+
+
+def test_labels_of_another_principal_move_no_mirror(
+    settings: Settings, unsent: object, server: GitServer, theirs: GitRepository, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    root = secured(settings, mirror_folder="/nowhere", mirror_private_targets=True)
+    grants(root, "mirror:source writer /", "user:eve writer /")
+    monkeypatch.setenv("SLUICE_MIRROR_PRIVATE_TARGETS", "yes")
+    monkeypatch.setenv("SLUICE_MIRROR_CREDENTIALS", str(credentials(tmp_path, server)))
+    follower = principal(root, "mirror:source").http.environ_base["HTTP_AUTHORIZATION"].partition(" ")[2]
+    eve = principal(root, "user:eve")
+    with runner(root, monkeypatch) as run, worker(root):
+        monkeypatch.setenv("SLUICE_TOKEN", ROOT_TOKEN)
+        run("mirror", "add", "source", server.url, "--direction", "in", "--slice", "all")
+        monkeypatch.setenv("SLUICE_TOKEN", follower)
+        run(*FOLLOW, tmp_path / "f")
+        theirs.write("fix", "of a hole\n")
+        wanted = theirs.commit("Mend a hole")
+        push(theirs)
+        for number in range(25):  # more than are looked at
+            labels = {"mirror": "source"} | ({"upstream": wanted} if number % 2 else {})
+            made = eve.submit(
+                changes=[{"op": "put", "path": f"eve{number}", "content": "1\n"}], base=eve.tip, labels=labels
+            )
+            until(lambda made=made: root.get(f"/changesets/{made['id']}")["status"] in ("committed", "landed"))
+        assert json.loads(run(*FOLLOW, tmp_path / "f", "--json").stdout)["taken"] == 1
+    assert files(root)["fix"] == "of a hole\n"

@@ -11,7 +11,8 @@ from typing import IO
 
 import pytest
 
-from app.gateway.answers import Answers, Broken, Reader, own_folder
+from app.gateway import answers as answers_module
+from app.gateway.answers import Answers, Broken, Full, Reader, own_folder
 from app.gateway.git_processes import Busy, GitProcess, GitProcesses
 from tests.support.gateway import git
 
@@ -166,3 +167,41 @@ def test_no_more_processes_run_than_may(store: Path) -> None:
 def test_each_process_has_a_folder_of_its_own(tmp_path: Path) -> None:
     first, second = own_folder(tmp_path), own_folder(tmp_path)
     assert first != second and first.parent == second.parent == tmp_path
+
+
+def test_what_is_kept_is_had_while_others_wait_for_their_turn_to_start(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers_module, "_STARTERS", 1)
+    answers, start = Answers(tmp_path / "answers", 1 << 30), Starts(store)
+    read(answers.open(store, "kept", start))
+    settled(answers)
+    waiting, goes_on = threading.Event(), threading.Event()
+
+    def slow() -> GitProcess:
+        waiting.set()
+        assert goes_on.wait(60)
+        return start()
+
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(lambda: read(answers.open(store, "other", slow)))
+        assert waiting.wait(60)
+        try:
+            kept = pool.submit(lambda: read(answers.open(store, "kept", start)))
+            assert len(kept.result(10)) > SIZE
+        finally:
+            goes_on.set()
+        assert len(other.result(60)) > SIZE
+    settled(answers)
+
+
+def test_what_is_read_slowly_takes_no_more_disk_than_what_is_kept(store: Path, tmp_path: Path) -> None:
+    answers, start = Answers(tmp_path / "answers", SIZE // 2), Starts(store)
+    slow = answers.open(store, "one", start)
+    settled(answers)
+    with pytest.raises(Full):
+        answers.open(store, "two", start)
+    assert len(start.started) == 1, "who asks for it has a process of its own instead, and no file"
+    assert len(read(slow)) > SIZE
+    assert len(read(answers.open(store, "two", start))) > SIZE
+    settled(answers)

@@ -16,6 +16,7 @@ from storage.clones.clone import StoreBroken
 from storage.clones.clones import Clones
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
+from storage.git import run_git
 from storage.log.entry import log_position
 from storage.operations.slices import change_paths, define
 from storage.projection.follow import DefinitionChanged
@@ -302,3 +303,22 @@ def test_positions_are_those_of_the_log(world: World, tmp_path: Path) -> None:
     assert outcome is not None
     clone = clone_of(world, tmp_path, None)
     assert clone._table.at(log_position(outcome.seq, outcome.index)).own == ObjectId(world.tip)
+
+
+@pytest.mark.parametrize("what", ["#!/nowhere/sh\n", "#!/bin/sh\nkill -9 $$\n"])
+def test_a_store_is_not_removed_since_git_cannot_be_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    land(world, {"a": b"1\n"})
+    clone = clone_of(world, tmp_path / "stores", None)
+    before = clone.path.stat().st_ino
+    land(world, {"a": b"2\n"})
+    program = tmp_path / "git"
+    program.write_text(what)
+    program.chmod(0o755)
+    with monkeypatch.context() as short:
+        short.setattr(run_git, "program", lambda: str(program))
+        with pytest.raises(StoreBroken, match="waits for Git"):
+            clone.catch_up(world.repo.view.head().applied)
+    clone.catch_up(world.repo.view.head().applied)
+    assert clone.path.stat().st_ino == before and len(commits_of(clone)) == 3

@@ -82,6 +82,28 @@ def attempt(clone: Clone, row: bytes) -> tuple[str, bytes]:
     return object_id(Kind.COMMIT, data).hex(), pack_of(entry(1, data), entry(2, tree), entry(2, folder))
 
 
+def nested(depth: int, wide: int, inmost: bytes) -> tuple[ObjectId, list[bytes]]:
+    """Return directories in one another, each of which has the next one under `wide` names, and their packed form."""
+    data, packed = inmost, [entry(2, inmost)]
+    for _ in range(depth):
+        below = object_id(Kind.TREE, data)
+        data = b"".join(b"40000 d%02d\0" % i + below for i in range(wide))
+        packed.append(entry(2, data))
+    return object_id(Kind.TREE, data), packed
+
+
+@pytest.mark.parametrize(("depth", "wide"), [(16, 16), (5000, 1)])
+def test_directories_without_end_are_refused_at_once(pushed: Pushing, depth: int, wide: int) -> None:
+    clone = pushed.clone("docs")
+    blob = bytes.fromhex(clone.git("rev-parse", "HEAD:docs/a.txt"))
+    bomb, packed = nested(depth, wide, b"" if wide > 1 else b"100644 file\0" + blob)
+    tip, data = attempt(clone, b"40000 zz\0" + bomb)
+    objects = [data[12:-20], *packed]
+    body = b"PACK" + pack(">II", 2, 3 + len(packed)) + b"".join(objects)
+    done = send(pushed, clone, tip, body + sha1(body, usedforsecurity=False).digest())
+    assert not done.ok and "it has empty directories, or more than 100 in one another" in done.said, done.said
+
+
 @pytest.mark.parametrize("kind", ["blob", "tree"])
 def test_a_tree_that_names_anothers_object_is_refused(pushed: Pushing, kind: str) -> None:
     clone = pushed.clone("docs")

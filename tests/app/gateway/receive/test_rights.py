@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +88,25 @@ def test_authors_are_ones_own_where_the_policy_says_so(guarded: Pushing, root: A
     assert not done.ok and "the role impersonate is needed" in done.said, done.said
     clone.git("reset", "-q", "--hard", "HEAD~1")
     assert clone.push().ok
+
+
+def test_what_is_shown_before_a_push_is_of_the_paths_that_the_slice_has_now(guarded: Pushing, root: Api) -> None:
+    made = root.post("/slices", {"name": "both", "paths": ["docs/", "secret/"]}, 201).get_json(force=True)
+    wide = guarded.clone("both", token=ROOT_TOKEN)
+    assert root.http.patch("/v1/slices/both", json={"paths": ["docs/"]}).status_code == 200
+    # A process that died while it began the new definition's store from the older one's has left this.
+    stores = guarded.folder / "gateway" / "clones"
+    shutil.copytree(stores / f"{made['id']}.1", stores / f"{made['id']}.2")
+    (stores / f"{made['id']}.2" / "reached").unlink()
+    asked = urllib.request.Request(
+        f"{guarded.url}/both.git/info/refs?service=git-receive-pack",
+        headers={"Authorization": f"Bearer {token(root, 'agent:r')}"},
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        shown = answer.read()
+    assert re.search(rb"[0-9a-f]{40} refs/heads/main\0", shown)
+    for commit in wide.git("rev-list", "HEAD").split():
+        assert commit.encode() not in shown
 
 
 def test_quotas_are_told_and_refuse_the_ref(guarded: Pushing, root: Api) -> None:
