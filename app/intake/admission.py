@@ -128,7 +128,7 @@ def _needs_git_format(submissions: Asked) -> str:
         for change in submission.changes:
             if change.source is not None:
                 return "moves"
-            if not is_text(recorded_path(change.path)):
+            if not change.path.isascii() and not is_text(recorded_path(change.path)):
                 return "paths but such in UTF-8"
     return ""
 

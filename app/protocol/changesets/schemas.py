@@ -42,6 +42,7 @@ MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
 _MAX_BULK_ERRORS = 1000
 
+_ENCODED = {"path": "path_base64", "from": "from_base64"}
 MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
 
 
@@ -284,9 +285,8 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
         )
     base = loaded.get("base")
     op = loaded["op"]
-    for field in ("from", "from_base64"):
-        if field in loaded and op != "move":
-            raise invalid(field, f"does not belong to a {op}")
+    if op != "move":
+        _has_none(loaded, op, "from", "from_base64")
     strategy = loaded["strategy"] if "strategy" in loaded else _strategy(rules, path)
     if op == "put":
         mode = loaded.get("mode", FILE_MODE)
@@ -301,12 +301,9 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
         return Change(op, path, mode, content=content, oid=oid, base=base, strategy=strategy)
     if op == "move":
         return _move(loaded, path, ordinary, by_versions, strategy)
-    for field in ("content", "content_base64", "id"):
-        if field in loaded:
-            raise invalid(field, f"does not belong to a {op}")
+    _has_none(loaded, op, "content", "content_base64", "id")
     if op == "delete":
-        if "mode" in loaded:
-            raise invalid("mode", "does not belong to a delete")
+        _has_none(loaded, op, "mode")
         return Change(op, path, 0, base=base, strategy=strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
@@ -316,8 +313,7 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
 
 def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool, strategy: Strategy) -> Change:
     """Load a move, with what it brings beside the file; its base is that of what it leaves."""
-    if "id" in loaded:
-        raise invalid("id", "does not belong to a move")
+    _has_none(loaded, "move", "id")
     source, _ = _path(loaded, "from", "is missing: a move needs it")
     if source == path:
         raise invalid(path_field(source, "from"), "is the path itself")
@@ -337,9 +333,16 @@ def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool
     return Change("move", path, mode, content=content, base=loaded.get("base"), strategy=strategy, source=source)
 
 
+def _has_none(loaded: dict[str, Any], op: str, *fields: str) -> None:
+    """Refuse fields that do not belong to a change."""
+    for field in fields:
+        if field in loaded:
+            raise invalid(field, f"does not belong to a {op}")
+
+
 def _path(loaded: dict[str, Any], name: str, missing: str = "is missing") -> tuple[bytes, bool]:
     """Return the one path that `name`, or its base64, gives, and whether it is ordinary."""
-    encoded = f"{name}_base64"
+    encoded = _ENCODED[name]
     if name in loaded and encoded in loaded:
         raise invalid(encoded, f"cannot stand beside {name}")
     if name not in loaded and encoded not in loaded:
