@@ -333,11 +333,11 @@ def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool
     return Change("move", path, mode, content=content, base=loaded.get("base"), strategy=strategy, source=source)
 
 
-def _has_none(loaded: dict[str, Any], op: str, *fields: str) -> None:
+def _has_none(loaded: dict[str, Any], op: str, *names: str) -> None:
     """Refuse fields that do not belong to a change."""
-    for field in fields:
-        if field in loaded:
-            raise invalid(field, f"does not belong to a {op}")
+    for name in names:
+        if name in loaded:
+            raise invalid(name, f"does not belong to a {op}")
 
 
 def _path(loaded: dict[str, Any], name: str, missing: str = "is missing") -> tuple[bytes, bool]:
