@@ -130,19 +130,17 @@ def path(value: Any, limit: Limit) -> tuple[bytes, bool]:
 
 def path_base64(value: Any, limit: Limit) -> tuple[bytes, bool]:
     """Return a path that is not UTF-8, as `path` does: any other has one spelling, and this is not it."""
-    as_bytes = _not_utf8(value)
+    as_bytes = _not_utf8(value, limit)
     return as_bytes, check_path(as_bytes, limit[1])
 
 
 def prefix_base64(value: Any, limit: Limit) -> bytes:
     """Return a directory's path that is not UTF-8, within a limit."""
-    content = _not_utf8(value)
-    within(len(content), limit)
-    return content
+    return _not_utf8(value, limit)
 
 
-def _not_utf8(value: Any) -> bytes:
-    content = from_base64(value, _NO_LIMIT)
+def _not_utf8(value: Any, limit: Limit) -> bytes:
+    content = from_base64(value, limit)
     if is_text(recorded_path(content)):
         raise ValidationError("is the base64 of a text in UTF-8, which is given as it is")
     return content

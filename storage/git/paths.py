@@ -12,7 +12,7 @@ A path need not be UTF-8: to Git it is bytes. Records and keys have paths as tex
 """
 
 import re
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 
 from storage.base.errors import BadInput
@@ -34,9 +34,6 @@ _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *r
 # Git's UTF-8 reader takes these two for the end of the name.
 _HFS_END = re.compile("[\ufffe\uffff]")
 
-
-_RECORDED_BYTE = re.compile("\0([0-9a-f]{2})")  # no path has a NUL
-_LOST_BYTE = re.compile("[\udc80-\udcff]")
 
 # As quote.c in Git has them.
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
@@ -79,22 +76,33 @@ def as_text(path: bytes) -> str:
 def recorded_path(path: bytes) -> str:
     """Return a path as records, keys of Redis and manifests have it: as text, which is UTF-8 whatever the path is.
 
-    Each byte that is not UTF-8 is a NUL and two hexadecimal digits. So every path has one text, which is that of its
+    A part that is not UTF-8 is a NUL and its base64, as URLs have it. So every path has one text, which is that of its
     directory, a slash and that of its name; and who takes the text for the path has a NUL in it, which no path has.
     """
     try:
         return path.decode()
     except UnicodeDecodeError:
-        text = path.decode(errors="surrogateescape")
-        return _LOST_BYTE.sub(lambda lost: f"\0{ord(lost[0]) & 0xFF:02x}", text)
+        return "/".join(map(_recorded_part, path.split(b"/")))
+
+
+def _recorded_part(part: bytes) -> str:
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return "\0" + urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 def raw_path(text: str) -> bytes:
     """Return the path whose text is recorded."""
-    if "\0" not in text:
+    if is_text(text):
         return text.encode()
-    text = _RECORDED_BYTE.sub(lambda byte: chr(0xDC00 | int(byte[1], 16)), text)
-    return text.encode(errors="surrogateescape")
+    return b"/".join(map(_raw_part, text.split("/")))
+
+
+def _raw_part(text: str) -> bytes:
+    if is_text(text):
+        return text.encode()
+    return urlsafe_b64decode(text[1:] + "=" * (-len(text[1:]) % 4))
 
 
 def is_text(recorded: str) -> bool:

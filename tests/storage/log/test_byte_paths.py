@@ -90,13 +90,12 @@ def test_records_of_moves_give_their_paths_back(source: bytes, path: bytes) -> N
 def test_the_stored_example_is_read_for_ever() -> None:
     [*_, (made, entry_hash)] = follow(iter([*entries(), published(), bytes_in_paths()]))
     assert (made.format, encode(made)) == (5, bytes_in_paths()[1])
-    assert entry_hash == "43f3dfac58ec0776c82953d10c3eca61e33fbec7dcd8889974b481cda0894136"
+    assert entry_hash == "4235fcd0e17715e0c260c60ff7995f934cb3f7ba0cc22cc55c7af55bb81856a8"
     committed, conflicted = made.decided
     assert changed_paths(committed) == (b"caf\xe9", LATIN, b"old\xff", b"\xe9", b"\xff\xfe")
     assert raw_path(conflicted.conflicts[0].blocker or "") == LATIN
     rows = effects(made, entry_hash)
-    assert f"moved:{'old' + chr(0) + 'ff'}" in rows.sorted_sets
-    assert f"open_on:caf{chr(0)}e9" in rows.sorted_sets
+    assert "moved:\0b2xk_w" in rows.sorted_sets and "open_on:\0Y2Fm6Q" in rows.sorted_sets
     told = [json.loads(event.data) for event in events_of(made).events]
     assert told[1]["conflicts"] == ["plain"] and told[1]["conflicts_base64"] == ["Y2Fm6Q=="]
     assert events_of(made).events[0].prefixes == [b"caf\xe9/", b"old\xff", b"\xe9", b"\xff\xfe"]
