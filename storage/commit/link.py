@@ -85,7 +85,8 @@ class Linker:
     ) -> None:
         """The batch takes no more having made `max_bytes` (None: no limit), or once `enough` says so.
 
-        `may_say_moves` tells whether every node reads entries that say something of moves; what would is deferred else.
+        `may_say_moves` tells whether every node reads entries that say something of moves, or name paths that are not
+        UTF-8; what would is deferred else.
         """
         self._snapshot = snapshot
         self._new_trees = NewTrees(sources.tree)
@@ -165,7 +166,7 @@ class Linker:
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
             return _rejected(changeset, decision)
-        if says_moves(changeset, decision) and not self._may_say_moves():
+        if (changeset.names_bytes or says_moves(changeset, decision)) and not self._may_say_moves():
             return None  # older nodes could not read the entry
         if isinstance(decision, list):
             return Decided(

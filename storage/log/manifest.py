@@ -103,6 +103,11 @@ class Changeset:
         return self.base_commit is None and self.base_changeset is None
 
     @property
+    def names_bytes(self) -> bool:
+        """Whether it changes a path that is not UTF-8."""
+        return not all(each.path.isascii() or is_text(recorded_path(each.path)) for each in self.changes)
+
+    @property
     def size(self) -> int:
         """Bytes of the contents that its submission pack has for it."""
         return sum(change.range.size for change in self.changes if change.range)

@@ -274,8 +274,11 @@ class Decided(Decision, frozen=True, kw_only=True):
 
     @property
     def names_bytes(self) -> bool:
-        """Whether it names a path that is not UTF-8, which older versions would take for another."""
-        named = [*self.covers, *(change.path for change in self.changes), *(move.source for move in self.moves)]
+        """Whether it names a path that is not UTF-8, which older versions would take for another.
+
+        `covers` do not count: no right names a part that is not UTF-8, so these judge by its text as by its bytes.
+        """
+        named = [*(change.path for change in self.changes), *(move.source for move in self.moves)]
         named += [at for conflict in self.conflicts for at in (conflict.path, conflict.blocker, conflict.moved) if at]
         named += [at for each in self.followed for at in each]
         return not all(map(is_text, named))

@@ -268,14 +268,19 @@ def test_a_repeat_is_known_by_the_bytes_of_its_paths(api: Api) -> None:
 
 
 def test_while_an_older_node_is_at_work_none_is_taken(api: Api) -> None:
-    nodes = api.world.repo.nodes
+    nodes, base = api.world.repo.nodes, api.tip
+    queued = api.submit(base=base, changes=[put(LATIN, "1\n")])["id"]
     old = Node("commits@old", ("commits",), 1, reads=GIT_FORMAT - 1)
     nodes.say(old)
-    refused = api.another().submit(503, base=api.tip, changes=[put(LATIN, "1\n")])
+    other = api.another()
+    refused = other.submit(503, base=base, changes=[put(DEEP, "1\n")])
     assert "older version" in refused["detail"]
-    api.another().submit(base=api.tip, changes=[{"op": "put", "path": "docs/ü", "content": "1\n"}])
+    plain = other.submit(base=base, changes=[{"op": "put", "path": "docs/ü", "content": "1\n"}])["id"]
+    other.world.work()
+    assert (status(api, queued), status(api, plain)) == ("queued", "landed"), "older workers cannot read its entry"
     nodes.say(old, at_work=False)
-    api.another().submit(base=api.tip, changes=[put(LATIN, "1\n")])
+    api.another().world.work()
+    assert status(api, queued) == "landed"
 
 
 def test_rights_are_judged_by_the_bytes(settings: Settings, unsent: SimpleQueue[str], tmp_path: Path) -> None:
