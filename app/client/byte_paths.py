@@ -18,10 +18,10 @@ _SEVERAL = frozenset({"paths", "missing", "merged", "conflicts"})
 
 
 def dumps(value: Any) -> str:
-    """Return JSON for the API, or as it would answer it."""
+    """Return the JSON of a request."""
     text = json.dumps(value)
     # What is no text in UTF-8 has such an escape; what has one may be a usual character all the same.
-    return json.dumps(in_base64(value)) if "\\ud" in text else text
+    return json.dumps(_converted(value, keep_empty=False)) if "\\ud" in text else text
 
 
 def loads(text: bytes | str) -> Any:
@@ -56,9 +56,14 @@ def is_utf8(path: str) -> bool:
 
 
 def in_base64(value: Any) -> Any:
-    """Return a value of JSON with paths that are not UTF-8 as the API has them."""
+    """Return an answer with paths that are not UTF-8 as the API has them."""
+    return _converted(value, keep_empty=True)
+
+
+def _converted(value: Any, keep_empty: bool) -> Any:
+    """Convert paths; with `keep_empty` a list that loses all its paths stays, which requests must not have."""
     if isinstance(value, list):
-        return [in_base64(each) for each in value]
+        return [_converted(each, keep_empty) for each in value]
     if not isinstance(value, dict):
         return value
     made: dict[str, Any] = {}
@@ -66,24 +71,24 @@ def in_base64(value: Any) -> Any:
         if name in _ONE and isinstance(field, str) and not is_utf8(field):
             made[name + _ENCODED] = _base64(field)
         elif name in _SEVERAL and isinstance(field, list | dict):
-            made |= _split(name, field)
+            made |= _split(name, field, keep_empty)
         else:
-            made[name] = in_base64(field)
+            made[name] = _converted(field, keep_empty)
     return made
 
 
-def _split(name: str, field: list[Any] | dict[str, Any]) -> dict[str, Any]:
+def _split(name: str, field: list[Any] | dict[str, Any], keep_empty: bool) -> dict[str, Any]:
     """Return a list of paths, or what is named by them, in two where some are not UTF-8."""
     others = [each for each in field if isinstance(each, str) and not is_utf8(each)]
     if not others:
-        return {name: in_base64(field)}
+        return {name: _converted(field, keep_empty)}
     if isinstance(field, list):
-        usual: Any = [in_base64(each) for each in field if each not in others]
+        usual: Any = [_converted(each, keep_empty) for each in field if each not in others]
         encoded: Any = [_base64(each) for each in others]
     else:
-        usual = {each: in_base64(value) for each, value in field.items() if each not in others}
-        encoded = {_base64(each): in_base64(field[each]) for each in others}
-    return ({name: usual} if usual else {}) | {name + _ENCODED: encoded}
+        usual = {each: _converted(value, keep_empty) for each, value in field.items() if each not in others}
+        encoded = {_base64(each): _converted(field[each], keep_empty) for each in others}
+    return ({name: usual} if usual or keep_empty else {}) | {name + _ENCODED: encoded}
 
 
 def _as_texts(item: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def test_only_what_is_not_utf8_is_in_base64() -> None:
         "paths": {"a": {"delete": True}},
         "paths_base64": {b64(b"caf\xe9"): {"take": "ours"}},
     }
-    assert in_base64({"paths": [latin]}) == {"paths_base64": [b64(b"caf\xe9")]}
+    assert in_base64({"paths": [latin]}) == {"paths": [], "paths_base64": [b64(b"caf\xe9")]}
+    assert json.loads(dumps({"paths": [latin]})) == {"paths_base64": [b64(b"caf\xe9")]}, "no list without items is sent"
     assert in_base64({"conflicts": [{"path": latin, "blocker": latin}]}) == {
         "conflicts": [{"path_base64": b64(b"caf\xe9"), "blocker_base64": b64(b"caf\xe9")}]
     }

@@ -105,11 +105,11 @@ def test_a_range_of_commits_is_submitted_with_its_renames(api: Api, run: Run, tm
 
 def test_lists_and_history_are_asked_for_and_shown_by_bytes(api: Api, run: Run) -> None:
     first = land(api, put(LATIN, LINES))
-    second = land(api, put(LATIN, edit(5, "x")))
+    second = land(api, put(LATIN, edit(5, "altered")))
     name = os.fsdecode(LATIN)
     assert [row["changeset"] for row in objects(run("log", name, "--json").stdout)] == [second, first]
     assert [row["id"] for row in objects(run("changesets", "--path", name, "--json").stdout)] == [second, first]
-    assert "x" in run("blame", name).stdout
+    assert "altered" in run("blame", name).stdout
     diff = run("diff", second)
     assert 'diff --git "a/caf\\351.txt" "b/caf\\351.txt"' in diff.stdout
     [shown] = objects(run("status", second, "--json").stdout)
