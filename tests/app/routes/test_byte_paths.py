@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -294,7 +295,7 @@ def test_rights_are_judged_by_the_bytes(settings: Settings, unsent: SimpleQueue[
     made = agent.submit(where="docs", base=tip, changes=[put(b"docs/\xe9", edit(1, "x"))])
     root.world.work()
     assert agent.get(f"/changesets/{made['id']}")["paths_base64"] == [b64(b"docs/\xe9")]
-    hidden, in_query = in_url(b"secret/\xe9"), f"path={b64(b'secret/' + bytes([0xE9]))}&encoding=base64"
+    hidden, in_query = in_url(b"secret/\xe9"), urlencode({"path": b64(b"secret/\xe9"), "encoding": "base64"})
     for at in (f"slices/docs/files/{hidden}", f"paths/{hidden}", f"history?{in_query}", f"blame?{in_query}"):
         answer = agent.http.get(f"/v1/{at}")
         assert answer.status_code == 404 and b"hidden" not in answer.data, at

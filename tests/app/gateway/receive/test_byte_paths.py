@@ -53,18 +53,6 @@ def test_such_files_are_pushed_changed_deleted_and_renamed(pushed: Pushing) -> N
     assert listed == [path for path, _ in walk(pushed.world.repo.objects.tree, root) if path.startswith(b"docs/")]
 
 
-def test_an_edit_of_a_file_that_moved_follows_it(pushed: Pushing) -> None:
-    clone, late = begun(pushed), pushed.clone("docs")
-    clone.git("mv", named(LATIN), named(b"docs/to\xe9"))
-    clone.git("commit", "-q", "-m", "Move it")
-    assert clone.push().ok
-    content = (late.path / named(LATIN)).read_bytes().replace(b"line 7\n", b"seven\n")
-    late.commit({named(LATIN): content}, "Edit it where it was")
-    done = late.push()
-    assert done.ok, done.said
-    assert files(pushed.world)[b"docs/to\xe9"] == content and LATIN not in files(pushed.world)
-
-
 def test_a_conflict_names_the_path_as_git_shows_it_and_is_resolved_by_git(pushed: Pushing) -> None:
     clone, late = begun(pushed), pushed.clone("docs")
     content = (late.path / named(LATIN)).read_bytes()
