@@ -11,6 +11,7 @@ from storage.access.policy import NO_QUOTA, ROLE_WITH, Person, Quota, Right, Rol
 from storage.access.rights import ALL, NOTHING, Rights
 from storage.access.tokens import Token
 from storage.base.errors import Refused
+from storage.git.paths import as_text
 
 _NOBODY = "unknown"
 ROOT_PATH = b"/"
@@ -61,7 +62,7 @@ class Caller:
         path = self.missing(right, paths)
         if path is not None:
             hidden = only_readable and not self.may(Right.READ, [path])
-            raise NotAllowed("a path that is not shown" if hidden else path.decode(), ROLE_WITH[right])
+            raise NotAllowed("a path that is not shown" if hidden else as_text(path), ROLE_WITH[right])
 
     @property
     def reads_all(self) -> bool:

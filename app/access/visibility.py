@@ -16,6 +16,7 @@ from app.access.caller import Caller
 from storage.access.policy import Right
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId
+from storage.git.paths import path_json, raw_path
 from storage.log.records import RecordedConflict
 from storage.queue import ChangesetState, read_changesets
 from storage.repository import Repository
@@ -27,19 +28,29 @@ def shown_conflicts(who: Caller, conflicts: Iterable[RecordedConflict]) -> list[
     """Return conflicts as answers show them; what stands at another path that may not be read is not told."""
     shown = []
     for conflict in conflicts:
-        told: dict[str, Any] = to_builtins(conflict)
+        told = conflict_json(conflict)
         if is_hidden(who, conflict):
-            told.pop("blocker", None)
-            told.pop("moved", None)
+            for name in ("blocker", "moved"):
+                told.pop(name, None)
+                told.pop(f"{name}_base64", None)
             told["head"] = None  # which is the version of what stands there
         shown.append(told)
     return shown
 
 
+def conflict_json(conflict: RecordedConflict) -> dict[str, Any]:
+    """Return a conflict as answers show it, to who may know all of it."""
+    told: dict[str, Any] = to_builtins(conflict)
+    for name in ("path", "blocker", "moved"):
+        if name in told:
+            told |= path_json(name, told.pop(name))
+    return told
+
+
 def is_hidden(who: Caller, conflict: RecordedConflict) -> bool:
     """Tell whether what a change collides with stands where a caller may not read: in its way, or moved there."""
     elsewhere = conflict.blocker if conflict.blocker is not None else conflict.moved
-    return elsewhere is not None and not who.may(Right.READ, [elsewhere.encode()])
+    return elsewhere is not None and not who.may(Right.READ, [raw_path(elsewhere)])
 
 
 def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -> set[N]:
@@ -50,7 +61,7 @@ def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -
     unsure: dict[N, PackId] = {}
     for changeset, state in states.items():
         outcome, covers = state.outcome, state.covers
-        if covers and who.may(Right.READ, [prefix.encode() for prefix in covers]):
+        if covers and who.may(Right.READ, [raw_path(prefix) for prefix in covers]):
             seen.add(changeset)
             continue
         if covers and (facts := state.facts) and not facts.paths:

@@ -5,7 +5,6 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 """
 
 import base64
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
+from app.client.byte_paths import dumps, path_url, query_of
 from app.client.event_stream import EventStream
 from app.client.file_streams import manifest, members
 from app.client.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
@@ -36,7 +36,7 @@ class Client(Transport):
         cursor = None
         while True:
             query = filters | ({"cursor": cursor} if cursor else {})
-            answer = self.call("GET", f"{path}?{urlencode(query)}" if query else path)
+            answer = self.call("GET", f"{path}?{query_of(query)}" if query else path)
             yield from answer["items"]
             cursor = answer["next"]
             if cursor is None:
@@ -151,7 +151,7 @@ class Client(Transport):
         While items are refused for what will pass (a full queue), the same request is sent again: those that were
         accepted are known by their keys. Patience begins anew whenever more of them were.
         """
-        body = changesets if isinstance(changesets, bytes) else json.dumps({"changesets": changesets}).encode()
+        body = changesets if isinstance(changesets, bytes) else dumps({"changesets": changesets}).encode()
         headers = {"Idempotency-Key": key or new_ulid()}
         pauses, most = Pauses(self._retry_for, self._sleep), 0
         while True:
@@ -217,7 +217,8 @@ class Client(Transport):
 
     def side_of(self, changeset: str, side: str, path: str) -> bytes | None:
         """Return the bytes of a conflict's side (base, head or submitted); None where it has no content."""
-        return none_if(404, lambda: self.raw("GET", f"/v1/changesets/{changeset}/conflicts/{side}/{quote(path)}").data)
+        at = path_url(f"/v1/changesets/{changeset}/conflicts/{side}", path)
+        return none_if(404, lambda: self.raw("GET", at).data)
 
     def commits(self, slice_name: str) -> Iterator[Json]:
         """Yield a slice's commits, oldest first."""
@@ -254,23 +255,24 @@ class Client(Transport):
 
     def has_file(self, slice_name: str, path: str) -> bool:
         """Whether a slice has a file."""
-        at = _slice_path(slice_name, f"/files/{quote(path)}")
+        at = path_url(_slice_path(slice_name, "/files"), path)
         return none_if(404, lambda: self.raw("HEAD", at)) is not None
 
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
-        query = f"?commit={commit}" if commit else ""
-        return self.raw("GET", _slice_path(slice_name, f"/files/{quote(path)}{query}")).data
+        return self.raw(
+            "GET", path_url(_slice_path(slice_name, "/files"), path, {"commit": commit} if commit else None)
+        ).data
 
     def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
         """Return the mode and id of the file at a path, without its bytes; None if there is no file."""
-        at = _slice_path(slice_name, f"/files/{quote(path)}?{urlencode({'commit': commit})}")
+        at = path_url(_slice_path(slice_name, "/files"), path, {"commit": commit})
         headers = none_if(404, lambda: self.raw("HEAD", at).headers)
         return {"mode": headers["X-Git-Mode"], "id": headers["ETag"].removeprefix("W/").strip('"')} if headers else None
 
     def activity(self, path: str) -> Json:
         """Return the activity at a path."""
-        return self.call("GET", f"/v1/paths/{quote(path)}")
+        return self.call("GET", path_url("/v1/paths", path))
 
     def head(self) -> Json:
         """Return the global head and the tip."""

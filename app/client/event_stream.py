@@ -1,9 +1,9 @@
 """Server-sent events, as bytes arrive."""
 
-import json
 import re
 from collections.abc import Iterator
 
+from app.client import byte_paths
 from app.client.transport import Json
 
 
@@ -46,4 +46,8 @@ class EventStream:
         self._fields, self._data = {}, []
         self.last_id = fields.get("id", self.last_id)
         if data:
-            yield {"id": self.last_id, "event": fields.get("event", "message"), "data": json.loads("\n".join(data))}
+            yield {
+                "id": self.last_id,
+                "event": fields.get("event", "message"),
+                "data": byte_paths.loads("\n".join(data)),
+            }

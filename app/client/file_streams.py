@@ -1,15 +1,15 @@
 """What the API sends as one long answer: the manifest of a slice, taken up again where it broke, and its archive."""
 
-import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
-from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from app.client import byte_paths
+from app.client.byte_paths import query_of
 from app.client.transport import Json, NotSluice, Pauses, Transport, Unreachable
 
 _LINES = "application/x-ndjson"
@@ -23,14 +23,14 @@ def manifest(client: Transport, path: str, filters: Mapping[str, Any], pauses: P
     """
     given = {name: value for name, value in filters.items() if value is not None}
     while True:
-        query = f"{path}?{urlencode(given)}" if given else path
+        query = f"{path}?{query_of(given)}" if given else path
         answer = client.raw("GET", query, None, {"Accept": _LINES}, streamed=True)
         files: list[Json] = []
         with closing(answer), suppress(HTTPError, OSError):
             if answer.headers.get("Content-Type", "").partition(";")[0] != _LINES:
                 raise NotSluice(client.url, "with something else than a manifest", answer.status)
             for line in _lines(answer):
-                item = json.loads(line)
+                item = byte_paths.loads(line)
                 if "path" in item:
                     files.append(item)
                 elif "next" in item:

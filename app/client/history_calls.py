@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from app.client.api_client import Client, Json
+from app.client.byte_paths import query_of
 from storage.base.ids import new_ulid
 
 
@@ -49,7 +50,7 @@ def compare(client: Client, first: str, second: str) -> Iterator[Json]:
 def blame(client: Client, path: str, commit: str | None) -> Json:
     """Return which commit each line of a file came with."""
     query = {"path": path} | ({"commit": commit} if commit else {})
-    return client.call("GET", f"/v1/blame?{urlencode(query)}")
+    return client.call("GET", f"/v1/blame?{query_of(query)}")
 
 
 def revert(client: Client, changeset: str) -> Json:

@@ -4,7 +4,6 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 5xx with growing pauses. A server that is not Sluice is distinguished from one that does not answer.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from urllib3.exceptions import (
     URLSchemeUnknown,
 )
 
+from app.client import byte_paths
 from storage.base.errors import Refused, Unavailable
 
 Json = dict[str, Any]
@@ -111,7 +111,7 @@ class Transport:
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
         """Return the answer's JSON. Raises ProblemError for a final refusal, and Unreachable."""
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = None if body is None else body if isinstance(body, bytes) else byte_paths.dumps(body).encode()
         return self._read(self.raw(method, path, data, headers))
 
     def raw(
@@ -188,7 +188,7 @@ class Transport:
     def _refusal(self, answer: urllib3.BaseHTTPResponse, unknown: bool) -> ProblemError:
         """Return what a status that is no success means."""
         try:
-            document = json.loads(answer.data)
+            document = byte_paths.loads(answer.data)
         except ValueError:
             document = None
         if isinstance(document, dict) and ("title" in document or "outcomes" in document):
@@ -198,7 +198,7 @@ class Transport:
     def _read(self, answer: urllib3.BaseHTTPResponse) -> Answer:
         """Return a success's JSON object. Raises NotSluice where it has none."""
         try:
-            document = json.loads(answer.data)
+            document = byte_paths.loads(answer.data)
         except ValueError:
             raise NotSluice(self.url, _named(answer), answer.status) from None
         if not isinstance(document, dict):

@@ -14,6 +14,8 @@ import click
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
+from app.client.byte_paths import in_base64, is_utf8
+
 _JSON = "sluice.json"
 # Columns where there is no terminal that has any: enough that nothing is cut.
 _WIDE = 1 << 20
@@ -106,4 +108,7 @@ def json_asked() -> bool:
 
 def _line(value: Any) -> str:
     exact = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not exact)
+    text = json.dumps(value, ensure_ascii=not exact)
+    if "\\ud" in text or not is_utf8(text):
+        return json.dumps(in_base64(value), ensure_ascii=not exact)
+    return text

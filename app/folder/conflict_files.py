@@ -84,7 +84,9 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
         write_anew(local_path, file.mode, file.data)
     paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
     state = {"version": _VERSION, "changeset": conflicted["id"], "paths": paths}
-    (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(state, indent=1, ensure_ascii=False) + "\n"
+    # As in folder_base.py: the escape that JSON has for half of a surrogate pair.
+    (directory / STATE).write_text(text, "utf-8", errors="backslashreplace")
     return puts
 
 

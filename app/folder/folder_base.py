@@ -96,7 +96,8 @@ def write(directory: Path, base: FolderBase) -> None:
     new = directory / f"{FILE}.new"
     new.unlink(missing_ok=True)  # a link in its place would be written through
     text = json.dumps({"version": _VERSION, **asdict(base)}, indent=1, ensure_ascii=False)
-    with new.open("x", encoding="utf-8") as file:
+    # A byte of a path that is not UTF-8 is half of a surrogate pair, and becomes the escape that JSON has for it.
+    with new.open("x", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())

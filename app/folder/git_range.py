@@ -127,7 +127,7 @@ class _Reader:
             "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none", old, new
         ).split(b"\0")
         return [
-            FileChange.parse(row.decode(), _utf8(path)) for row, path in zip(fields[0:-1:2], fields[1::2], strict=True)
+            FileChange.parse(row.decode(), _text(path)) for row, path in zip(fields[0:-1:2], fields[1::2], strict=True)
         ]
 
     def _renamed(self, old: str, new: str, taken: list[FileChange]) -> dict[str, FileChange]:
@@ -137,7 +137,7 @@ class _Reader:
         changes = {change.path: change for change in taken}
         left: dict[str, FileChange] = {}
         for _, source, path in zip(fields[0::3], fields[1::3], fields[2::3], strict=True):
-            gone, made = changes.get(_utf8(source)), changes.get(_utf8(path))
+            gone, made = changes.get(_text(source)), changes.get(_text(path))
             if gone is None or made is None or needs_content(path, FILE_MODE):
                 continue
             if made.mode != ModeText.SUBMODULE or made.oid == gone.old_oid:
@@ -228,8 +228,5 @@ def _without_trailer(message: str) -> str:
     return body + gap + "\n".join(kept) if kept else body
 
 
-def _utf8(path: bytes) -> str:
-    try:
-        return path.decode()
-    except UnicodeDecodeError:
-        raise RangeError(f"the path {path!r} is not UTF-8, which Sluice's API needs") from None
+def _text(path: bytes) -> str:
+    return path.decode(errors="surrogateescape")

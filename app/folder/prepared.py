@@ -38,7 +38,7 @@ def from_range(client: Client, slice_name: str, repository: Path, commits: str, 
     range_ = read_range(repository, commits, moves)
     slice_ = client.slice(slice_name)
     paths = {path.encode() for path in slice_["paths"]}
-    outside = [path for path in range_.files if not covers(paths, path.encode())]
+    outside = [path for path in range_.files if not covers(paths, os.fsencode(path))]
     if outside:
         raise RangeError(f"the slice {slice_['name']} does not cover {_names(outside)}, which {commits} changes")
     changes = range_.changeset["changes"]

@@ -66,7 +66,7 @@ def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping
     if not covers(paths, raw):
         contents.outside.append(raw.decode(errors="replace"))
         return
-    name = _utf8(raw)
+    name = raw.decode(errors="surrogateescape")
     file = _local_file(directory / name, name)
     if _same(file, stored.get(name)):
         file = LocalFile(file.mode, file.id, None)
@@ -212,10 +212,3 @@ def _above(path: str) -> list[str]:
     """Return the directories above a path."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def _utf8(path: bytes) -> str:
-    try:
-        return path.decode()
-    except UnicodeDecodeError:
-        raise SubmissionError(f"the path {path!r} is not UTF-8, which Sluice's API needs") from None

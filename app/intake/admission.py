@@ -37,6 +37,7 @@ from storage.base.ids import ChangesetId, ObjectId, SliceId, oid_of
 from storage.base.settings import Settings
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
+from storage.git.paths import as_text, is_text, recorded_path
 from storage.git.trees import lookup, lookup_many
 from storage.log.entry import GIT_FORMAT
 from storage.log.records import Submitter
@@ -89,8 +90,8 @@ def admit(
     """
     limited = [who.principal] if is_limited(who) else []
     limits = limits_of(repo.settings, who)
-    if _moves(submissions) and not repo.nodes.all_read(GIT_FORMAT):
-        raise OlderNodes("a worker of an older version is at work, which knows no moves: upgrade it first")
+    if (lacking := _needs_git_format(submissions)) and not repo.nodes.all_read(GIT_FORMAT):
+        raise OlderNodes(f"a worker of an older version is at work, which knows no {lacking}: upgrade it first")
     admission = _look_up(look_up or repo.queue.admit, submissions, limited)
     check_capacity(repo.settings, admission, _valid(submissions))
     request = _Request(repo, admission, submissions, who)
@@ -121,8 +122,15 @@ def admit_to_check(
     return Item.of(*judged, by)
 
 
-def _moves(submissions: Asked) -> bool:
-    return any(change.source is not None for submission in _valid(submissions) for change in submission.changes)
+def _needs_git_format(submissions: Asked) -> str:
+    """Return what of these submissions an older version would not understand; nothing, as a rule."""
+    for submission in _valid(submissions):
+        for change in submission.changes:
+            if change.source is not None:
+                return "moves"
+            if not change.path.isascii() and not is_text(recorded_path(change.path)):
+                return "paths but such in UTF-8"
+    return ""
 
 
 def _valid(submissions: Asked) -> list[Submission]:
@@ -246,7 +254,7 @@ class _Request:
         stands = [lookup_many(self._repo.objects.tree, root, paths) for root in dict.fromkeys(roots)]
         for path, oid, field in given:
             if not any((version := known.get(path)) and version.oid == oid for known in stands):
-                detail = f"{oid.hex()} is not what stands at {path.decode()}; only readers of / may give others"
+                detail = f"{oid.hex()} is not what stands at {as_text(path)}; only readers of / may give others"
                 raise FieldRefused(field, detail)
 
     def _check_versions(self, submission: Submission) -> None:

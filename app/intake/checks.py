@@ -12,6 +12,7 @@ from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.git.fsck import needs_content
 from storage.git.objects import SUBMODULE_MODE, Kind
+from storage.git.paths import as_text
 from storage.git.trees import covers
 from storage.lookup.object_kinds import Described
 from storage.operations.slices import SliceGone
@@ -118,6 +119,6 @@ def check_stored(change: Change, stored: Described | None, field: str) -> int:
     if stored.kind != Kind.BLOB:
         raise FieldRefused(field, f"{change.oid.hex()} is no blob")
     if stored.size > MAX_JUDGED_BYTES and needs_content(change.path, change.mode):
-        detail = f"has {stored.size} bytes; at {change.path.decode()}, one put by id has {MAX_JUDGED_BYTES}"
+        detail = f"has {stored.size} bytes; at {as_text(change.path)}, one put by id has {MAX_JUDGED_BYTES}"
         raise FieldRefused(field, detail)
     return stored.size

@@ -10,6 +10,7 @@ from storage.base.ids import ObjectId
 from storage.commit import Linker, snapshot_for, sources
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
+from storage.git.paths import path_json, paths_json
 from storage.git.threeway import MergeUnavailable
 from storage.log.records import NAMING_OTHERS, Status
 from storage.repository import Repository
@@ -39,9 +40,9 @@ def dry_run(repo: Repository, item: Item, who: Caller = EVERYBODY) -> dict[str, 
     [record] = linked.decided
     shown: dict[str, Any] = {"would": _WOULD[record.status], "tip": snapshot.head.tip}
     if record.merged:
-        shown["merged"] = [merged.path for merged in record.merged]
+        shown |= paths_json("merged", [merged.path for merged in record.merged])
     if record.followed:
-        shown["followed"] = [{"path": path, "to": to} for path, to in record.followed]
+        shown["followed"] = [path_json("path", path) | path_json("to", to) for path, to in record.followed]
     if record.status == Status.CONFLICTED:
         shown |= {"conflicts": shown_conflicts(who, record.conflicts), "conflict_count": record.conflict_count}
     if record.reason is not None:

@@ -19,6 +19,7 @@ from storage.access.policy import Right
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import REGULAR_MODES, SUBMODULE_MODE, Ident, Version
+from storage.git.paths import as_text
 from storage.git.threeway import Strategy
 from storage.git.trees import covers, diff
 from storage.log.manifest import Op
@@ -50,7 +51,7 @@ def revert(repo: Repository, where: Slice, undone: Undone, key: str | None, who:
     who.require(Right.WRITE, paths, only_readable=True)
     for path in paths:
         if not covers(where.paths, path):
-            raise Contradiction(f"{path.decode()} is no longer in its slice")
+            raise Contradiction(f"{as_text(path)} is no longer in its slice")
     _check_size(repo, [old for _, old, _ in changed if old and old.mode != SUBMODULE_MODE])
     blobs: dict[ObjectId, tuple[bytes, int]] = {}
     changes = [_inverse(repo, path, old, new, blobs) for path, old, new in changed]
@@ -99,7 +100,7 @@ def _inverse(
         try:
             check_content(path, old.mode, content)
         except ContentError as error:
-            raise Contradiction(f"{path.decode()} as it was before cannot stand there: {error}") from None
+            raise Contradiction(f"{as_text(path)} as it was before cannot stand there: {error}") from None
         _, blobs[old.oid] = blob(content)
     return _change("put", path, old.mode, old.oid)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from app.intake.packing import blob
 from app.intake.refusals import ContentsTooLarge, FieldRefused
+from app.protocol.changesets.resolutions import resolved_field
 from app.protocol.changesets.submissions import Change
 from storage.base.ids import ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
@@ -71,7 +72,7 @@ class SuccessorChanges:
         try:
             check_content(path, mode, content)
         except ContentError as error:
-            raise FieldRefused(f"paths.{path.decode()}", str(error)) from None
+            raise FieldRefused(resolved_field(path), str(error)) from None
         oid, stored = blob(content)
         self._blobs[oid] = stored
         # The content is in the blobs; a second copy would be held for nothing.

@@ -8,12 +8,13 @@ from app.access.visibility import is_hidden, shown_conflicts
 from app.intake.packing import Item
 from app.intake.refusals import Contradiction, FieldRefused
 from app.intake.successor_changes import SuccessorChanges
-from app.protocol.changesets.resolutions import Resolution
+from app.protocol.changesets.resolutions import Resolution, resolved_field
 from app.protocol.changesets.schemas import in_each_others_way
 from app.protocol.changesets.submissions import Base, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.commit import Conflict, Rejection, recorded, why_no_mode
 from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, Version
+from storage.git.paths import as_text, raw_path
 from storage.git.threeway import ConflictClass, Strategy, merge_modes
 from storage.git.trees import covers, lookup_many
 from storage.log.manifest import Changeset, Proposal
@@ -84,7 +85,7 @@ class Successor(SuccessorChanges):
                 elif path not in self._changes:
                     self._take(path, version, None, strategy)
             except ObjectMissing:
-                raise Contradiction(f"the content of {path.decode()} is not stored here") from None
+                raise Contradiction(f"the content of {as_text(path)} is not stored here") from None
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
         # One that was held, and abandoned for this very rebase, is held again.
@@ -106,7 +107,7 @@ class Successor(SuccessorChanges):
         """
         outcome = self._state.outcome
         assert outcome is not None
-        conflicts = {conflict.path.encode(): conflict for conflict in outcome.conflicts}
+        conflicts = {raw_path(conflict.path): conflict for conflict in outcome.conflicts}
         if outcome.conflict_count > len(conflicts):
             raise Contradiction(
                 f"it has {outcome.conflict_count} conflicts, too many to be resolved one by one; rebase it"
@@ -123,10 +124,10 @@ class Successor(SuccessorChanges):
                 elif change.path not in self._changes and change.path not in self._sources:
                     self._keep(change, trail)
             except ObjectMissing:
-                raise FieldRefused(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
+                raise FieldRefused(resolved_field(change.path), "has a content that is not stored here") from None
         changes = list(self._changes.values())
         for i, message in in_each_others_way(changes):
-            raise FieldRefused(f"paths.{changes[i].path.decode()}", message)
+            raise FieldRefused(resolved_field(changes[i].path), message)
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
 
     def _blockers(
@@ -137,16 +138,16 @@ class Successor(SuccessorChanges):
         for path, conflict in conflicts.items():
             if not conflict.blocker or not _stays(conflict, paths[path]):
                 continue
-            blocker, field = conflict.blocker.encode(), f"paths.{path.decode()}"
+            blocker, field = raw_path(conflict.blocker), resolved_field(path)
             if is_hidden(who, conflict):
                 raise FieldRefused(field, "cannot stand there: something is in its way that is not for you to see")
             if blocker in conflicts:
                 if _stays(conflicts[blocker], paths[blocker]):
                     raise FieldRefused(
-                        field, f"cannot stand beside {conflict.blocker}, which is not resolved to a delete"
+                        field, f"cannot stand beside {as_text(blocker)}, which is not resolved to a delete"
                     )
             elif not covers(self._where.paths, blocker):
-                raise FieldRefused(field, f"{conflict.blocker} is in its way, and not in the slice {self._where.name}")
+                raise FieldRefused(field, f"{as_text(blocker)} is in its way, and not in the slice {self._where.name}")
             else:
                 blockers[blocker] = version_of(conflict.head)
         return blockers
@@ -172,7 +173,7 @@ class Successor(SuccessorChanges):
         else:
             assert resolution.content is not None
             if not resolution.mode and _is_one_a_symlink(head, submitted):
-                raise FieldRefused(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
+                raise FieldRefused(f"{resolved_field(path)}.mode", "is needed: a symlink stands against a file here")
             mode = resolution.mode or _mode(version_of(conflict.base), head, submitted)
             self._put(path, mode, resolution.content, head)
 
@@ -180,19 +181,19 @@ class Successor(SuccessorChanges):
         """Refuse a resolution that would change a file where it has moved to, and may not be changed."""
         if conflict.moved is None or resolution.take == "ours":
             return
-        field = f"paths.{conflict.path}"
+        field, moved = resolved_field(raw_path(conflict.path)), raw_path(conflict.moved)
         if is_hidden(who, conflict):
             raise FieldRefused(field, "has moved to where you may not see it: take ours, which drops the change")
-        if not covers(self._where.paths, conflict.moved.encode()):
-            detail = f"has moved to {conflict.moved}, which is not in the slice {self._where.name}: take ours"
+        if not covers(self._where.paths, moved):
+            detail = f"has moved to {as_text(moved)}, which is not in the slice {self._where.name}: take ours"
             raise FieldRefused(field, detail)
-        if conflict.moved.encode() in self._changes:
-            raise FieldRefused(field, f"has moved to {conflict.moved}, which another change changes: take ours")
+        if moved in self._changes:
+            raise FieldRefused(field, f"has moved to {as_text(moved)}, which another change changes: take ours")
 
     def _resolve_moved(self, change: Proposal, conflict: RecordedConflict, resolution: Resolution) -> None:
         """Resolve a conflict of a move, or of a file that others moved; it stays where it is unless it moves."""
         head, submitted = version_of(conflict.head), version_of(conflict.submitted)
-        at = conflict.moved.encode() if conflict.moved is not None else change.path
+        at = raw_path(conflict.moved) if conflict.moved is not None else change.path
         # Where the head has another file at the target of a move, and the one that moves at its source.
         is_taken = conflict.kind == ConflictClass.ADD_ADD and conflict.moved is None and conflict.base is None
         if resolution.take == "ours":
@@ -249,7 +250,7 @@ class Successor(SuccessorChanges):
     def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
         for change in self._changes.values():
             if not covers(self._where.paths, change.path):
-                raise Contradiction(f"{change.path.decode()} is no longer in the slice {self._where.name}")
+                raise Contradiction(f"{as_text(change.path)} is no longer in the slice {self._where.name}")
         submission = Submission(
             slice=self._where.id,
             base=base,
@@ -303,10 +304,10 @@ def _check_complete(conflicts: Mapping[bytes, RecordedConflict], paths: Mapping[
     """Refuse resolutions that are not of exactly the paths in conflict."""
     for path in paths:
         if path not in conflicts:
-            raise FieldRefused(f"paths.{path.decode()}", "is not in conflict")
+            raise FieldRefused(resolved_field(path), "is not in conflict")
     for path in conflicts:
         if path not in paths:
-            raise FieldRefused(f"paths.{path.decode()}", "is in conflict and not resolved")
+            raise FieldRefused(resolved_field(path), "is in conflict and not resolved")
 
 
 def _stays(conflict: RecordedConflict, resolution: Resolution) -> bool:

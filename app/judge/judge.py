@@ -56,9 +56,11 @@ class Judge(ScratchRepository):
             if slash:
                 folders.setdefault(name, {})[below] = (mode, oid)
             else:
-                rows[name.encode()] = row(int(mode, 8), name.encode(), bytes.fromhex(oid))
+                raw = name.encode(errors="surrogateescape")
+                rows[raw] = row(int(mode, 8), raw, bytes.fromhex(oid))
         for name, inside in folders.items():
-            rows[name.encode() + b"/"] = row(TREE_MODE, name.encode(), bytes.fromhex(self.tree(inside)))
+            raw = name.encode(errors="surrogateescape")
+            rows[raw + b"/"] = row(TREE_MODE, raw, bytes.fromhex(self.tree(inside)))
         return self._pack.add(Kind.TREE, b"".join(rows[key] for key in sorted(rows))).hex()
 
     def verdicts(self, merges: Sequence[Trees]) -> list[TreeMerge]:

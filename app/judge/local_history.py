@@ -243,7 +243,7 @@ def _change(meta: bytes, path: bytes) -> FileChange:
     try:
         change = FileChange.parse(meta.decode(), path.decode())
     except UnicodeDecodeError:
-        raise HistoryError(f"the path {path!r} is not UTF-8, which Sluice's API needs") from None
+        raise HistoryError(f"the path {path!r} is not UTF-8, and a replay has no such paths") from None
     if change.mode and change.mode not in MODE_TEXTS:
         raise HistoryError(f"{change.path} has the mode {change.mode}, which git fsck refuses")
     return change

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from app.access import documents
 from app.openapi.operation import Json, many, or_null, schema
-from app.openapi.values import LABEL_KEY, LINE, MIRROR_NAME, OID, PRINCIPAL, TEXT, ULID
+from app.openapi.values import LABEL_KEY, LINE, MIRROR_NAME, OID, PATH_BASE64, PRINCIPAL, TEXT, ULID
 from app.protocol import claims, queries, slices, webhooks
 from app.protocol.changesets import resolutions, schemas
 from app.protocol.git import mirrors
@@ -130,10 +130,17 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
         "minProperties": 1,
         "description": "The result for every path that is in conflict.",
     },
+    (resolutions.ResolveSchema, "paths_base64"): {
+        **_named(schema("Resolution")),
+        "minProperties": 1,
+        "propertyNames": PATH_BASE64,
+        "description": "The same for paths that are not UTF-8, by their base64.",
+    },
     (queries.IdsSchema, "ids"): _some(ULID, "At most `max_status_ids` (1,000 by default)."),
     (queries.FilesSchema, "paths"): _some(
-        {"type": "string", "minLength": 1}, "At most `max_read_paths` (1,000 by default)."
+        {"type": "string", "minLength": 1}, "At most `max_read_paths` (1,000 by default), with `paths_base64`."
     ),
+    (queries.FilesSchema, "paths_base64"): _some(PATH_BASE64, "Those that are not UTF-8."),
     **{(mirrors.MirrorSchema, name): shape for name, shape in _OF_MIRRORS.items()},
     (mirrors.MirrorStopSchema, "reason"): {"type": "string", "enum": [each.value for each in mirrors.REPORTED]},
     (mirrors.MirrorReportSchema, "remote"): {**OID, "description": "What the branch is there"},
@@ -146,11 +153,14 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
 TEXTS = {
     "Change": "One path of a changeset. A `put` has exactly one of `content`, `content_base64` and `id`; `mode` belongs"
     " to a put, and to the op `mode`, which needs it. A `move` has `from`, and may have a content and a mode. `base` is"
-    " given where the changeset has none; a move's is what stands at `from`.",
+    " given where the changeset has none; a move's is what stands at `from`. A path that is not UTF-8 is given as"
+    " `path_base64` and `from_base64`, and no other is.",
     "NewChangeset": "A changeset. Without `base`, each change has its own.",
     "NewChangesetItem": "A changeset of a bulk request. Its `base` may be the position of an earlier item.",
     "Identity": "The principal for which an issuer's JSON Web Tokens stand that have these claims.",
     "NewTag": "A tag. Without a message it is a lightweight one, the name of a commit.",
     "WebhookChange": "What of a webhook is to be another.",
+    "Resolutions": "The result for each path in conflict, in `paths`, or `paths_base64` where one is not UTF-8.",
+    "WantedFiles": "Which files, by `paths`, `paths_base64` or both.",
     "Resolution": "What shall stand at a path: exactly one of `take`, a content and `delete`.",
 }

@@ -48,6 +48,7 @@ IN_QUERY = {
     "until": "Which status ends the wait.",
     "commit": "The full id of any commit of the chain, or of a global commit. Without it: the global head.",
     "prefix": "Only what is below this directory.",
+    "encoding": "With `base64` the path in the URL, or in `path` or `prefix`, is in base64, since it is not UTF-8.",
     "slice": "Only what is of this slice: its name or id.",
     "principal": "Only what is of this principal.",
     "version": "The version of the slice that is deleted; another is a 409.",

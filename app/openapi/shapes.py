@@ -43,13 +43,19 @@ def _outcome(name: str) -> Json:
     return thing({"status": _STATUS_CODE}, {name.lower(): name, "problem": "Problem"})
 
 
+# A path may be no text: then its bytes, instead.
+_PATH: dict[str, Shape] = {"path": TEXT, "path_base64": BASE64}
+
+
 def _conflict(**more: Any) -> Json:
-    required: dict[str, Any] = {"path": TEXT, "class": "ConflictClass"}
+    required: dict[str, Any] = {"class": "ConflictClass"}
     required |= {name: or_null("Version") for name in ("base", "head", "submitted")}
-    optional = {
+    optional: dict[str, Any] = {
+        **_PATH,
         "blocker": {**TEXT, "description": "The file in the way, where it is at another path"},
         "moved": {**TEXT, "description": "Where the head has the file, if that is another path"},
-    }
+        "blocker_base64": BASE64, "moved_base64": BASE64,
+    }  # fmt: skip
     return thing(required, optional | more, "A path that both sides changed")
 
 
@@ -63,8 +69,6 @@ _OF_TOUCH: dict[str, Shape] = {
     "changeset": ULID, "slice": ULID, "status": "Status", "author": _AUTHOR, "time": SHOWN_TIME, "message": TEXT,
     "submitter": TEXT, "labels": _LABELS,
 }  # fmt: skip
-# Of an imported history a path may be no text: then its bytes, instead.
-_PATH: dict[str, Shape] = {"path": TEXT, "path_base64": BASE64}
 _CHANGED: dict[str, Shape] = {
     "change": {"type": "string", "enum": ["added", "modified", "deleted"]},
     "old": or_null("Version"), "new": or_null("Version"),
@@ -203,6 +207,7 @@ SHAPES: dict[str, Json] = {
             "message_cut": {**FLAG, "description": "The message is its first line; it has more"},
             "base": {**TEXT, "description": "The id of a commit or of a changeset"},
             "paths": many(TEXT),
+            "paths_base64": many(BASE64),
             "path_count": COUNT,
             "decided": SHOWN_TIME,
             "landed": SHOWN_TIME,
@@ -236,7 +241,8 @@ SHAPES: dict[str, Json] = {
     "CheckResult": thing(
         {"would": _WOULD, "tip": OID},
         {
-            "merged": many(TEXT), "followed": many(thing({"path": TEXT, "to": TEXT})), "conflicts": many("Conflict"),
+            "merged": many(TEXT), "merged_base64": many(BASE64),
+            "followed": many(thing({}, {**_PATH, "to": TEXT, "to_base64": BASE64})), "conflicts": many("Conflict"),
             "conflict_count": COUNT, "reason": TEXT, "detail": TEXT,
         },
     ),
@@ -247,7 +253,7 @@ SHAPES: dict[str, Json] = {
             "additions": or_null(COUNT), "deletions": or_null(COUNT), "patch": or_null(TEXT),
         },
         {
-            **_PATH, "from": {**TEXT, "description": "Of a move: the path before"},
+            **_PATH, "from": {**TEXT, "description": "Of a move: the path before"}, "from_base64": BASE64,
             "patch_base64": BASE64, "omitted": _OMITTED,
         },
     ),
@@ -258,10 +264,10 @@ SHAPES: dict[str, Json] = {
         marked=or_null(TEXT), marked_base64=BASE64, omitted=_OMITTED,
     ),
     "Activity": thing({
-        "path": TEXT, "slices": many(thing({"id": ULID, "name": TEXT})), "queued": many("AtWork"),
+        "slices": many(thing({"id": ULID, "name": TEXT})), "queued": many("AtWork"),
         "committed": many("AtWork"), "lock": or_null(thing({"owner": TEXT, "seconds": {"type": "number"}})),
         "claims": many("Claim"), "complete": FLAG,
-    }),
+    }, _PATH),
     "AtWork": thing({"id": ULID, "slice": ULID}, {"slice_name": TEXT, **_SHORT}),
     "SliceCommit": thing({
         "changeset": ULID, "commit": OID, "seq": COUNT, "status": "Status",
@@ -293,11 +299,11 @@ SHAPES: dict[str, Json] = {
         "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID, "size": or_null(COUNT),
     }, _PATH, text="`path_base64` is there instead of `path` where that is not UTF-8"),
     "FileContent": thing(
-        {"path": TEXT, "mode": MODE, "id": OID}, {"size": COUNT, "content": TEXT, "content_base64": BASE64}
+        {"mode": MODE, "id": OID}, {**_PATH, "size": COUNT, "content": TEXT, "content_base64": BASE64}
     ),
     "FileContents": thing({
         "commit": OID, "files": many("FileContent"), "missing": many(TEXT), "next": or_null(TEXT),
-    }),
+    }, {"missing_base64": many(BASE64)}),
     "MergeRequested": thing({"requested": FLAG, "pending": COUNT}),
     "Alive": thing({"alive": FLAG}),
     "Ready": thing({

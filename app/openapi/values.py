@@ -35,6 +35,7 @@ BASE64: Json = {
     "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$",
 }
 PATH: Json = {"type": "string", "minLength": 1}
+PATH_BASE64: Json = {**BASE64, "minLength": 4, "description": "Of a path that is not UTF-8"}
 MODE: Json = {"type": "string", "enum": ["100644", "100755", "120000", "160000"]}
 PRINCIPAL: Json = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}$"}
 
@@ -51,6 +52,8 @@ _CHECKS: dict[Callable[..., Any], Json] = {
     fields.encoded: TEXT,
     fields.from_base64: BASE64,
     fields.path: PATH,
+    fields.path_base64: PATH_BASE64,
+    fields.prefix_base64: PATH_BASE64,
     fields.flag: FLAG,
     fields.base: {"type": "string", "pattern": _BASE},
     fields.item_base: {"anyOf": [{"type": "string", "pattern": _BASE}, COUNT]},

@@ -83,9 +83,9 @@ def load_claims_query(args: MultiDict[str, str], settings: Settings) -> Query:
     given = MultiDict(args)
     if given.getlist("path") == ["/"]:
         del given["path"]  # everything
-    elif "path" in given:
+    elif "path" in given and "encoding" not in given:
         given.setlist("path", [path.removesuffix("/") for path in given.getlist("path")])
-    query = load_query(given, settings, "limit", "cursor", "path", "principal")
+    query = load_query(given, settings, "limit", "cursor", "path", "encoding", "principal")
     if "path" in args and query.principal is not None:
         raise invalid("principal", "cannot stand beside path")
     return query

@@ -18,6 +18,7 @@ from marshmallow.fields import Field
 from storage.backends.turns import breathe
 from storage.base.ids import is_ulid
 from storage.git.fsck import FsckError, PathError, check_path
+from storage.git.paths import is_text, recorded_path
 
 _OID = re.compile(r"[0-9a-f]{40}")
 MAX_PRIORITY = 100
@@ -125,6 +126,24 @@ def path(value: Any, limit: Limit) -> tuple[bytes, bool]:
     """Return a file's path, and whether it is ordinary (see check_path)."""
     as_bytes = utf8(value)
     return as_bytes, check_path(as_bytes, limit[1])
+
+
+def path_base64(value: Any, limit: Limit) -> tuple[bytes, bool]:
+    """Return a path that is not UTF-8, as `path` does: any other has one spelling, and this is not it."""
+    as_bytes = _not_utf8(value, limit)
+    return as_bytes, check_path(as_bytes, limit[1])
+
+
+def prefix_base64(value: Any, limit: Limit) -> bytes:
+    """Return a directory's path that is not UTF-8, within a limit."""
+    return _not_utf8(value, limit)
+
+
+def _not_utf8(value: Any, limit: Limit) -> bytes:
+    content = from_base64(value, limit)
+    if is_text(recorded_path(content)):
+        raise ValidationError("is the base64 of a text in UTF-8, which is given as it is")
+    return content
 
 
 def choice(choices: Mapping[str, Any], **kwargs: Any) -> Checked:

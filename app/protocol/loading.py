@@ -93,10 +93,11 @@ def _at(at: str, name: str, message: str) -> FieldError:
     return {"field": (at and at + ".") + safe_name(name), "message": message}
 
 
-def load_path(text: str, settings: Settings, field: str = "path") -> bytes:
-    """Return a path, which is no value of a schema. Raises Invalid."""
+def load_path(text: str, settings: Settings, field: str = "path", encoded: bool = False) -> bytes:
+    """Return a path, which is no value of a schema; `encoded` in base64, for it is not UTF-8. Raises Invalid."""
+    check = fields.path_base64 if encoded else fields.path
     with ErrorsAt(field):
-        return fields.path(text, ("max_path_bytes", settings.max_path_bytes))[0]
+        return check(text, ("max_path_bytes", settings.max_path_bytes))[0]
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -45,12 +45,21 @@ class QuerySchema(LimitedSchema):
     label = fields.Checked(label)
     since = fields.Checked(fields.time)
     order = fields.choice({"newest": True, "oldest": False})
+    encoding = fields.choice({"base64": True})
+
+
+class EncodedQuerySchema(QuerySchema):
+    """The same, where `encoding` says that paths are in base64, since they are not UTF-8."""
+
+    path = fields.Checked(fields.path_base64, "max_path_bytes", required=True)
+    prefix = fields.Checked(fields.prefix_base64, "max_path_bytes")
 
 
 class FilesSchema(LimitedSchema):
     """Files whose contents are asked for."""
 
-    paths = Raw(required=True)
+    paths = Raw()
+    paths_base64 = Raw()
     commit = fields.Checked(fields.oid)
     cursor = fields.Checked(fields.text)
 
@@ -94,6 +103,7 @@ class Query:
     label: tuple[str, str] | None = None
     since: int | None = None  # seconds since 1970
     order: bool = True  # newest first
+    encoding: bool = False  # paths in the URL are in base64
 
 
 def check_url() -> None:
@@ -102,7 +112,7 @@ def check_url() -> None:
         request.environ.get("PATH_INFO", "").encode("latin-1").decode()
         unquote_to_bytes(request.environ.get("QUERY_STRING", "")).decode()
     except UnicodeError:
-        raise malformed("the URL is not UTF-8") from None
+        raise malformed("the URL is not UTF-8: a path that is not goes in base64, with encoding=base64") from None
 
 
 def load_key(header: str | None) -> str | None:
@@ -126,8 +136,8 @@ def load_cursor_commit(text: str, asked: bytes | None) -> ObjectId:
 
 
 @lru_cache(maxsize=64)
-def _query_schema(settings: Settings, names: tuple[str, ...]) -> QuerySchema:
-    return QuerySchema(settings, only=names, partial=True)
+def _query_schema(settings: Settings, names: tuple[str, ...], encoded: bool) -> QuerySchema:
+    return (EncodedQuerySchema if encoded else QuerySchema)(settings, only=names, partial=True)
 
 
 def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Query:
@@ -135,7 +145,9 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
 
     Raises a Problem; an unknown argument is one, since a misspelt filter must not be no filter.
     """
-    loaded = load_object(_query_schema(settings, names), each_once(args))
+    given = each_once(args)
+    encoded = "encoding" in names and given.get("encoding") == "base64"
+    loaded = load_object(_query_schema(settings, names, encoded), given)
     if "path" in loaded:
         loaded["path"] = loaded["path"][0]
     if "since" in loaded:
@@ -163,9 +175,17 @@ def _files_schema(settings: Settings) -> FilesSchema:
 def load_files(data: Any, settings: Settings) -> WantedFiles:
     """Return which files a request asks for. Raises a Problem."""
     loaded = load_object(_files_schema(settings), data)
-    paths = loaded["paths"]
-    check_list("paths", paths, ("max_read_paths", settings.max_read_paths))
-    checked = [load_path(path, settings, f"paths[{i}]") for i, path in enumerate(paths)]
+    limit = ("max_read_paths", settings.max_read_paths)
+    if "paths" not in loaded and "paths_base64" not in loaded:
+        raise invalid("paths", "is missing")
+    checked: list[bytes] = []
+    for field in ("paths", "paths_base64"):
+        if field in loaded:
+            check_list(field, loaded[field], limit)
+            is_encoded = field == "paths_base64"
+            checked += [load_path(path, settings, f"{field}[{i}]", is_encoded) for i, path in enumerate(loaded[field])]
+    with ErrorsAt("paths_base64"):
+        fields.within(len(checked), limit, "paths with `paths`")
     return WantedFiles(tuple(dict.fromkeys(checked)), loaded.get("commit"), loaded.get("cursor"))
 
 

@@ -14,6 +14,7 @@ from app.intake.successors import read_changeset
 from app.service.services import services
 from storage.base.errors import Corrupt, Unavailable
 from storage.base.ids import ChangesetId, bytes_of, is_ulid, oid_of
+from storage.git.paths import paths_json
 from storage.git.trailers import CHANGESET_ID, CHANGESET_SUBMITTER
 from storage.log.records import Facts, Outcome, Status
 from storage.lookup.object_store import ObjectMissing
@@ -60,7 +61,8 @@ def facts_json(changeset: str, state: ChangesetState, beside: Beside) -> Json:
         shown |= said_json(facts)
         if facts.base and (not is_ulid(facts.base) or caller().reads_all or facts.base in beside.bases):
             shown["base"] = facts.base
-        shown |= {"paths": state.covers, "path_count": facts.paths or len(state.covers)}
+        shown |= paths_json("paths", state.covers)
+        shown["path_count"] = facts.paths or len(state.covers)
     shown["submitted"] = _time(submitted_at(changeset), "milliseconds")
     if outcome and outcome.at:
         shown["decided"] = _time(outcome.at)

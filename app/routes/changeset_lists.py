@@ -24,6 +24,7 @@ from storage.backends.turns import breathe
 from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId
+from storage.git.paths import recorded_path
 from storage.log.facts import label_value
 from storage.log.records import Status
 from storage.operations.listed import TOP, UNDECIDED, Wanted, decided, undecided
@@ -49,7 +50,7 @@ class _Found:
 @routes.get("/changesets")
 def listing() -> Response:
     """List changesets by who submitted or wrote them, slice, path, status, label and time."""
-    query = load_query(request.args, services().settings, "limit", "cursor", "order", *_FILTERS)
+    query = load_query(request.args, services().settings, "limit", "cursor", "order", "encoding", *_FILTERS)
     wanted = _wanted(query)
     filters = {name: getattr(wanted, name) for name in _FILTERS if name != "label"}
     filters |= {"label": label_value(*wanted.label) if wanted.label else None, "order": int(query.order)}
@@ -76,7 +77,7 @@ def _wanted(query: Query) -> Wanted:
         submitter=query.submitter,
         author=query.author,
         label=query.label,
-        path=query.path.decode() if query.path is not None else None,
+        path=recorded_path(query.path) if query.path is not None else None,
         since=query.since,
     )
 

@@ -33,7 +33,7 @@ from storage.base.errors import LimitReached, Recovering
 from storage.base.ids import ChangesetId, is_ulid
 from storage.coordination import progress_of
 from storage.log.entry import SLOTS, log_position
-from storage.log.records import NAMING_OTHERS, RecordedConflict, Status
+from storage.log.records import NAMING_OTHERS, Status
 from storage.operations import history
 from storage.queue import ChangesetState, Stage
 
@@ -84,18 +84,18 @@ def outcome_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     shown = {name: about[name] for name in _SHOWN if name in about}
     if state.closed_by:
         shown["closed_by"] = state.closed_by
+    if "conflicts" in shown:
+        shown["conflicts"] = shown_conflicts(caller(), outcome.conflicts)
     if not caller().reads_all:
-        _leave_out(shown, outcome.conflicts)
+        _leave_out(shown)
     return {"id": changeset, "slice": outcome.slice, "status": state.status, **shown}
 
 
-def _leave_out(shown: dict[str, Any], conflicts: Sequence[RecordedConflict]) -> None:
-    """Take out what tells of others' changesets, and of paths that the caller may not read."""
+def _leave_out(shown: dict[str, Any]) -> None:
+    """Take out what tells of others' changesets."""
     if is_ulid(shown.get("closed_by", "")):
         shown["closed_by"] = _ANOTHER
     shown.pop("first", None)
-    if "conflicts" in shown:
-        shown["conflicts"] = shown_conflicts(caller(), conflicts)
     if shown.get("reason") in NAMING_OTHERS:
         shown.pop("detail", None)
 

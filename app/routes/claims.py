@@ -20,6 +20,7 @@ from storage.access.policy import Right
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import is_ulid
 from storage.claims import AdvisoryClaim
+from storage.git.paths import recorded_path
 
 routes = Blueprint("claims", __name__)
 
@@ -51,7 +52,7 @@ def listing() -> Response:
         behind = str(cursors.decode(query.cursor, "claims", filters, (str,))[0]) if query.cursor is not None else ""
         ids = claims.of(query.principal, behind, query.limit + 1)
         return page("claims", filters, ids, query.limit, lambda id_: (id_,), _show_each(), together=_TOGETHER)
-    filters = {"at": query.path.decode() if query.path else "/"}
+    filters = {"at": recorded_path(query.path) if query.path else "/"}
     after = None
     if query.cursor is not None:
         after = cast(tuple[bytes, str], cursors.decode(query.cursor, "claims", filters, (bytes, str)))

@@ -19,6 +19,7 @@ from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
 from storage.base.ids import ChangesetId, SliceId
+from storage.git.paths import path_json, recorded_path
 from storage.operations.activity import MOST, activity
 from storage.queue import ChangesetState
 
@@ -28,7 +29,7 @@ routes = Blueprint("conflicts", __name__)
 @routes.get("/conflicts")
 def listing() -> Response:
     """List conflicted changesets whose conflicts are open: all, a slice's, or those on a path."""
-    query = load_query(request.args, services().settings, "limit", "cursor", "slice", "path")
+    query = load_query(request.args, services().settings, "limit", "cursor", "slice", "path", "encoding")
     if query.slice is not None and query.path is not None:
         raise invalid("path", "cannot stand beside slice")
     # Cursors have these words in their hash.
@@ -37,7 +38,7 @@ def listing() -> Response:
         slice_id = find_slice(query.slice).id
         of = f"open:{slice_id}"
     elif query.path is not None:
-        of = f"open_on:{query.path.decode()}"
+        of = f"open_on:{recorded_path(query.path)}"
     filters = {"of": of}
     position = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
@@ -53,8 +54,7 @@ def listing() -> Response:
 def show(path: str) -> Response:
     """Show the slices that cover a path, and who is at work on it, as far as the caller may know of them."""
     settings, who = services().settings, caller()
-    raw = load_path(path, settings)
-    load_query(request.args, settings)
+    raw = load_path(path, settings, encoded=load_query(request.args, settings, "encoding").encoding)
     if not who.may(Right.READ, [raw]):
         raise not_found("path", path)
     repo, limit = services().repo, settings.max_page
@@ -73,7 +73,7 @@ def show(path: str) -> Response:
 
     response = jsonify(
         {
-            "path": path,
+            **path_json("path", raw),
             "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
             "queued": shown(work.queued),
             "committed": shown(work.committed),

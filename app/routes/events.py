@@ -58,10 +58,7 @@ def stream() -> Response:
 
 def _wanted(who: Caller, slice_id: str | None) -> Callable[[Event], bool]:
     """Return what tells which events a stream has: a slice's, or all, that its client may know of."""
-    return lambda event: (
-        (slice_id is None or event.slice == slice_id)
-        and who.may(Right.READ, [prefix.encode() for prefix in event.covers or ("/",)])
-    )
+    return lambda event: (slice_id is None or event.slice == slice_id) and who.may(Right.READ, event.prefixes)
 
 
 def _told(who: Caller, paths: frozenset[bytes] | None) -> Callable[[ClaimEvent], str]:

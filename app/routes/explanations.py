@@ -24,6 +24,7 @@ from app.service.services import services
 from storage.base.ids import ChangesetId
 from storage.git.conflict_hunks import Explainer, Explanation, Lines
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
+from storage.git.paths import raw_path
 from storage.git.threeway import ConflictClass, is_binary
 from storage.log.manifest import Changeset
 from storage.log.records import RecordedConflict, version_of
@@ -90,8 +91,8 @@ def side(changeset: str, side: str, path: str) -> Response:
     """Return the bytes of one side of a conflict: base, head or submitted."""
     if side not in _SIDES:
         raise not_found("side", side)
-    raw = load_path(path, services().settings)
-    load_query(request.args, services().settings)
+    settings = services().settings
+    raw = load_path(path, settings, encoded=load_query(request.args, settings, "encoding").encoding)
     state = state_of(changeset)
     recorded = state.outcome.conflicts if state.outcome else ()
     conflict = next((conflict for conflict in recorded if _path(conflict) == raw), None)
@@ -161,7 +162,7 @@ def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> I
 
 
 def _path(conflict: RecordedConflict) -> bytes:
-    return conflict.path.encode()
+    return raw_path(conflict.path)
 
 
 def _versions(conflict: RecordedConflict) -> tuple[Version | None, Version, Version] | None:

@@ -20,6 +20,7 @@ from storage.access.policy import Right
 from storage.backends.turns import taking_turns
 from storage.base.errors import Refused
 from storage.base.ids import SliceId
+from storage.git.paths import recorded_path
 from storage.operations.slices import Defined, SliceChanged, SliceExists, change_paths, define, define_many, delete
 from storage.view.snapshot import Slice
 
@@ -135,8 +136,8 @@ def remove(name: str) -> tuple[str, int]:
 def listing() -> Response:
     """List slices by id; with `path`, those that cover it."""
     view, may = services().repo.view, caller().may
-    query = load_query(request.args, services().settings, "limit", "cursor", "path")
-    filters = {"path": query.path.decode() if query.path else None}
+    query = load_query(request.args, services().settings, "limit", "cursor", "path", "encoding")
+    filters = {"path": recorded_path(query.path) if query.path else None}
     after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor is not None else ""
     limit = query.limit + 1
     if query.path and not may(Right.READ, [query.path]):

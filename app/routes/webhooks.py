@@ -136,7 +136,7 @@ def redeliver(webhook_id: str, delivery: str) -> tuple[Response, int]:
     entry = told.of_entry(position.seq)
     merged = range(entry.merged.first, entry.merged.through + 1) if entry.merged else range(0)
     for index, event in events(entry, map(told.of_entry, merged), position.sent - 1):
-        if index == position.sent - 1 and who.may(Right.READ, [prefix.encode() for prefix in event.covers or ("/",)]):
+        if index == position.sent - 1 and who.may(Right.READ, event.prefixes):
             event_id = str(position)
             return _want(webhook, Wanted(id=signing.message_id(webhook.id, event_id), event=event_id))
         break

@@ -154,7 +154,7 @@ class _Deciding:
         if no_mode:
             return Rejection("missing-file", no_mode)
         if self._blind and change.op == "delete" and base is None and ours is not None:
-            detail = f"{change.path.decode()} is in none of the changesets that it stacks on, whose base names versions"
+            detail = f"{as_text(change.path)} is in none of the changesets that it stacks on, whose base names versions"
             return Rejection("missing-file", detail)
         theirs = change.version(base)
         blocker = self._seen.file_in_the_way(change.path, self._deletes) if theirs else None
@@ -219,7 +219,7 @@ class _Deciding:
         ours = as_file(self._head.get(source))
         base = seen_version(self._changeset, self._own[source], as_file(self._seen.get(source)), ours)
         if base is None:
-            return Rejection("missing-file", f"{source.decode()} is not in the base, so it cannot move")
+            return Rejection("missing-file", f"{as_text(source)} is not in the base, so it cannot move")
         if as_file(self._seen.get(change.path)) is not None:
             return _in_the_way(change.path, change.path, "moved")
         blocker = self._seen.file_in_the_way(change.path, self._deletes)
@@ -268,11 +268,11 @@ def _why_no_file(change: Proposal, seen: Version | None) -> str | None:
     """Return why a move cannot change a file by the way: what moves is none, and mode or content alone make it none."""
     if (change.mode == 0) == (change.oid is None) or seen is None or seen.mode in (*REGULAR_MODES, UNKNOWN_MODE):
         return None
-    return f"{change.seen_at.decode()} is no regular file in the base, so it moves as it is, or with mode and content"
+    return f"{as_text(change.seen_at)} is no regular file in the base, so it moves as it is, or with mode and content"
 
 
 def _in_the_way(path: bytes, blocker: bytes, done: str) -> Rejection:
-    detail = f"{path.decode()} cannot be {done} where its base has {as_text(blocker)}, which it does not delete"
+    detail = f"{as_text(path)} cannot be {done} where its base has {as_text(blocker)}, which it does not delete"
     return Rejection("in-the-way", detail)
 
 
@@ -303,7 +303,7 @@ def why_no_mode(change: Proposal, seen: Version | None) -> str | None:
     if change.op != "mode" or (seen is not None and seen.mode in (*REGULAR_MODES, UNKNOWN_MODE)):
         return None
     kinds = {SYMLINK_MODE: "a symlink in", SUBMODULE_MODE: "a submodule in"}
-    return f"{change.path.decode()} is {kinds[seen.mode] if seen else 'not in'} the base, so its mode cannot change"
+    return f"{as_text(change.path)} is {kinds[seen.mode] if seen else 'not in'} the base, so its mode cannot change"
 
 
 def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, head: Version | None) -> Version | None:

@@ -25,6 +25,7 @@ from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
 from storage.commit.records import EXPIRED, actor_of, closing, recorded
 from storage.git.objects import Commit, Ident, Kind, Tree, object_id
+from storage.git.paths import as_text, raw_path, recorded_path
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, CHANGESET_SUBMITTER, with_trailer, without_submitter
 from storage.git.tree_editor import TreeEditor
@@ -84,7 +85,8 @@ class Linker:
     ) -> None:
         """The batch takes no more having made `max_bytes` (None: no limit), or once `enough` says so.
 
-        `may_say_moves` tells whether every node reads entries that say something of moves; what would is deferred else.
+        `may_say_moves` tells whether every node reads entries that say something of moves, or name paths that are not
+        UTF-8; what would is deferred else.
         """
         self._snapshot = snapshot
         self._new_trees = NewTrees(sources.tree)
@@ -164,7 +166,7 @@ class Linker:
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
             return _rejected(changeset, decision)
-        if says_moves(changeset, decision) and not self._may_say_moves():
+        if (changeset.names_bytes or says_moves(changeset, decision)) and not self._may_say_moves():
             return None  # older nodes could not read the entry
         if isinstance(decision, list):
             return Decided(
@@ -196,7 +198,7 @@ class Linker:
             return Rejection("no-such-slice", "its slice has been deleted")
         for change in changeset.changes:
             if not covers(definition.paths, change.path):
-                return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
+                return Rejection("outside-slice", f"{as_text(change.path)} is not in slice {definition.name}")
         if changeset.by:
             return self._not_allowed(changeset.by, [change.path for change in changeset.changes])
         return None
@@ -209,7 +211,7 @@ class Linker:
             missing = limited_to(by.role, by.paths).missing(Right.WRITE, paths)
         if missing is None:
             return None
-        return Rejection("not-allowed", f"{by.principal} has not the role writer at {missing.decode()}")
+        return Rejection("not-allowed", f"{by.principal} has not the role writer at {as_text(missing)}")
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
         """Return what the writer saw, with its tree's id unless that is in a stack of this batch; None: not decided."""
@@ -297,8 +299,8 @@ class Linker:
             changes=tuple([change.recorded() for change in changeset.changes]),
             merged=merged,
             merged_count=len(merged),
-            moves=tuple([Moved(source.decode(), path.decode(), oid.hex()) for source, path, oid in taken.moves]),
-            followed=tuple([Followed(path.decode(), to.decode()) for path, to in taken.followed.items()]),
+            moves=tuple([Moved.of(*move) for move in taken.moves]),
+            followed=tuple([Followed.of(*followed) for followed in taken.followed.items()]),
             followed_count=len(taken.followed),
             blind=changeset.base_versions or self._stacks_blindly(changeset),
             seen=root.hex() if is_seen else None,
@@ -320,7 +322,7 @@ class Linker:
                 continue  # it moved as it was
             # The size stands only here: the index of a pack does not tell it.
             size = len(made) if made is not None else None
-            rows.append(MergedFile(path.decode(), version.mode, version.oid.hex(), size))
+            rows.append(MergedFile(recorded_path(path), version.mode, version.oid.hex(), size))
             if made is not None:
                 self.result.objects[version.oid] = (Kind.BLOB, made)
         return tuple(rows)
@@ -345,7 +347,7 @@ class Linker:
                 self._closed[changeset.resolves] = changeset.id
         if changeset.key:
             self._keys.setdefault(changeset.key, changeset.id)
-        covers = covers_of(changeset, [each.to.encode() for each in record.followed])
+        covers = covers_of(changeset, [raw_path(each.to) for each in record.followed])
         made = structs.replace(
             record,
             held=changeset.hold,

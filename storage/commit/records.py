@@ -4,7 +4,7 @@ from itertools import accumulate
 
 from storage.base.ids import ChangesetId
 from storage.commit.decide import MAX_CONFLICTS, Conflict
-from storage.git.paths import as_text
+from storage.git.paths import recorded_path
 from storage.log.entry import Commits
 from storage.log.manifest import Changeset
 from storage.log.records import Actor, Closing, Decided, Decision, RecordedConflict, RecordedVersion
@@ -24,13 +24,13 @@ def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
     most = max(1, sum(size <= MAX_CONFLICT_BYTES for size in sizes))
     return tuple(
         RecordedConflict(
-            path=conflict.path.decode(),
+            path=recorded_path(conflict.path),
             kind=conflict.kind,
             base=RecordedVersion.of(conflict.base),
             head=RecordedVersion.of(conflict.head),
             submitted=RecordedVersion.of(conflict.submitted),
-            blocker=as_text(conflict.blocker) if conflict.blocker else None,
-            moved=conflict.moved.decode() if conflict.moved else None,
+            blocker=recorded_path(conflict.blocker) if conflict.blocker else None,
+            moved=recorded_path(conflict.moved) if conflict.moved else None,
         )
         for conflict in first[:most]
     )

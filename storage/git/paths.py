@@ -6,9 +6,14 @@ system, so all rules apply everywhere.
 
 Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regular expression proves it harmless; only
 other paths are checked component by component.
+
+A path need not be UTF-8: to Git it is bytes. Records and keys have paths as text (`recorded_path`), answers as JSON
+(`path_json`); these two and `raw_path` are all that turns paths into text and back.
 """
 
 import re
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 
 from storage.base.errors import BadInput
 
@@ -68,6 +73,56 @@ def as_text(path: bytes) -> str:
     return path.decode(errors="backslashreplace")
 
 
+def recorded_path(path: bytes) -> str:
+    """Return a path as records, keys of Redis and manifests have it: as text, which is UTF-8 whatever the path is.
+
+    A part that is not UTF-8 is a NUL and its base64, as URLs have it. So every path has one text, which is that of its
+    directory, a slash and that of its name; and who takes the text for the path has a NUL in it, which no path has.
+    """
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        return "/".join(map(_recorded_part, path.split(b"/")))
+
+
+def _recorded_part(part: bytes) -> str:
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return "\0" + urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+def raw_path(text: str) -> bytes:
+    """Return the path whose text is recorded."""
+    if is_text(text):
+        return text.encode()
+    return b"/".join(map(_raw_part, text.split("/")))
+
+
+def _raw_part(text: str) -> bytes:
+    if is_text(text):
+        return text.encode()
+    return urlsafe_b64decode(text[1:] + "=" * (-len(text[1:]) % 4))
+
+
+def is_text(recorded: str) -> bool:
+    """Tell whether the path that is recorded as this text is UTF-8."""
+    return "\0" not in recorded
+
+
+def path_json(name: str, path: bytes | str) -> dict[str, str]:
+    """Return a path, or one that is recorded, as a field of JSON: `<name>_base64` where it is not UTF-8."""
+    text = path if isinstance(path, str) else recorded_path(path)
+    return {name: text} if is_text(text) else {f"{name}_base64": b64encode(raw_path(text)).decode()}
+
+
+def paths_json(name: str, paths: Iterable[bytes | str]) -> dict[str, list[str]]:
+    """Return paths, or recorded ones, as a list in JSON; those that are not UTF-8 are in `<name>_base64` beside it."""
+    texts = [path if isinstance(path, str) else recorded_path(path) for path in paths]
+    others = [b64encode(raw_path(text)).decode() for text in texts if not is_text(text)]
+    return {name: [text for text in texts if is_text(text)]} | ({f"{name}_base64": others} if others else {})
+
+
 def check_path(path: bytes, max_bytes: int) -> bool:
     """Check a file's path; True where no content could be special there. Raises PathError, for the writer."""
     if path.count(b"/") >= MAX_PARTS:
@@ -98,18 +153,21 @@ def _check_part(part: bytes) -> None:
         raise PathError(f"has a part {part.decode()!r}")
     if len(part) > MAX_PART_BYTES:
         raise PathError(f"has a part of {len(part)} bytes; at most {MAX_PART_BYTES} are allowed")
-    try:
-        text = part.decode()
-    except UnicodeDecodeError:
-        raise PathError("is not UTF-8") from None
     if len(part) < _SHORTEST:
         return
-    if any(_NTFS_GIT.match(piece) for piece in part.split(b"\\")) or hfs_name(text) == ".git":
-        raise PathError(f"has a part {text!r} that some systems take for .git")
+    if any(_NTFS_GIT.match(piece) for piece in part.split(b"\\")) or hfs_name(part) == ".git":
+        raise PathError(f"has a part {as_text(part)!r} that some systems take for .git")
 
 
-def hfs_name(text: str) -> str:
-    """Return the name that HFS+ makes of `text`, as far as Git looks at it: ASCII in lower case, ignorables gone."""
+def hfs_name(part: bytes) -> str:
+    """Return the name that HFS+ makes of `part`, as far as Git looks at it: ASCII in lower case, ignorables gone.
+
+    Git takes the first byte that is not UTF-8 for the end of the name.
+    """
+    try:
+        text = part.decode()
+    except UnicodeDecodeError as error:
+        text = part[: error.start].decode()
     if text.isascii():
         return text.lower()
     folded = _HFS_END.split(text.translate(_HFS_IGNORED), maxsplit=1)[0]
@@ -117,9 +175,9 @@ def hfs_name(text: str) -> str:
 
 
 def special_names(part: bytes) -> list[str]:
-    """Return those of `gitmodules` and `gitattributes` that some system takes `part` (UTF-8) for; it may be both."""
+    """Return those of `gitmodules` and `gitattributes` that some system takes `part` for; it may be both."""
     if len(part) < _SHORTEST:
         return []
-    hfs = hfs_name(part.decode())
+    hfs = hfs_name(part)
     pieces = part.split(b"\\")
     return [name for name, ntfs in _SPECIAL.items() if hfs == "." + name or any(map(ntfs.match, pieces))]

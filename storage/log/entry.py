@@ -7,8 +7,8 @@ turns an entry into the rows of the view.
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
 format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, 4 for a policy with
 quotas, for webhooks, and where it names who had it made and older versions did not write that, 5 for what came with
-Git in and out (imports, tags, mirrors, pushed commits, moves), else 1. A format is written once every node reads it
-(storage/coordination/nodes.py).
+Git in and out (imports, tags, mirrors, pushed commits, moves, paths that are not UTF-8), else 1. A format is written
+once every node reads it (storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
 
     @property
     def least_format(self) -> int:
-        """5 where it says something of moves or has a pushed commit, 4 with an actor, 2 with its global commit."""
-        if any(record.says_moves or record.pushed for record in self.decided):
+        """5 with moves, pushed commits and paths that are not UTF-8, 4 with an actor, 2 with its global commit."""
+        if any(record.says_moves or record.pushed or record.names_bytes for record in self.decided):
             return GIT_FORMAT
         return max(PUBLISHED_FORMAT if self.published else FORMATS[0], _with_actor(self.actor))
 

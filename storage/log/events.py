@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from storage.base.ids import Seq
+from storage.git.paths import paths_json, raw_path
 from storage.log.entry import Commits, Entry, Merge, Release, Released
 from storage.log.records import NAMING_OTHERS, Decided, Status
 
@@ -35,6 +36,11 @@ class Event:
     slice: str | None  # the changeset's; None where nobody knows it any more
     data: str  # JSON on one line
     covers: tuple[str, ...] = ()  # path prefixes by which it is judged who may know of it; none: who may read all
+
+    @property
+    def prefixes(self) -> list[bytes]:
+        """The prefixes by which it is judged who may know of it."""
+        return [raw_path(prefix) for prefix in self.covers or ("/",)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ def _decided(record: Decided, seq: int, status: Status) -> Event:
     if record.by and record.reason in NAMING_OTHERS:
         del data["detail"]  # an event is the same for everybody who may know of its changeset
     if record.conflicts:
-        data["conflicts"] = [conflict.path for conflict in record.conflicts]
+        data |= paths_json("conflicts", [conflict.path for conflict in record.conflicts])
     return Event(str(status), record.slice, _json(data), record.covers)
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from storage.access.covering import covering
+from storage.git.paths import recorded_path
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Facts, Status, Waiting
 
@@ -42,7 +43,7 @@ def waiting_of(changeset: Changeset) -> Waiting:
 def covers_of(changeset: Changeset, more: Iterable[bytes] = ()) -> tuple[str, ...]:
     """Return path prefixes that hold all that a changeset changes, and `more` paths."""
     paths = dict.fromkeys([*(change.path for change in changeset.changes), *more])
-    return tuple([prefix.decode() for prefix in covering(paths)])
+    return tuple([recorded_path(prefix) for prefix in covering(paths)])
 
 
 def names_each(covers: tuple[str, ...], count: int) -> bool:

@@ -1,10 +1,11 @@
 """The manifest of a submission pack: its changesets as one JSON blob, the last object of the pack. Pure.
 
-A manifest is immutable, so copies of it may be kept anywhere; the one in the bucket is the truth. Paths are UTF-8.
-Format 1. Readers must read every format that was ever written.
+A manifest is immutable, so copies of it may be kept anywhere; the one in the bucket is the truth. Paths are texts,
+as in entries (storage/log/records.py). Format 1. Readers must read every format that was ever written.
 
 A move of a file is two changes: the path that it leaves is deleted, and the `move` says where the file went. So who
-looks at the paths of a changeset sees both. A version that knows no moves refuses a manifest that has one.
+looks at the paths of a changeset sees both. A version that knows no moves refuses a manifest that has one, as one that
+knows UTF-8 alone refuses the change of any other path.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
 from storage.git.packs import PackRange
+from storage.git.paths import is_text, raw_path, recorded_path
 from storage.git.threeway import Strategy
 from storage.log.records import Pushed, RecordedChange, Submitter
 
@@ -55,9 +57,11 @@ class Proposal:
         """Return the change as its changeset's entry records it."""
         oid = self.oid.hex() if self.oid else None
         if self.source is None:
-            return RecordedChange(self.path.decode(), self.mode, oid, *(self.range or ()))
+            return RecordedChange(recorded_path(self.path), self.mode, oid, *(self.range or ()))
         offset, length, size = self.range or (None, None, None)
-        return RecordedChange(self.path.decode(), self.mode, oid, offset, length, size, self.source.decode())
+        return RecordedChange(
+            recorded_path(self.path), self.mode, oid, offset, length, size, recorded_path(self.source)
+        )
 
     def version(self, base: Version | None) -> Version | None:
         """Return what the writer wants at the path, who saw `base` at `seen_at`; None where it should be absent."""
@@ -97,6 +101,11 @@ class Changeset:
     def base_versions(self) -> bool:
         """Whether each change says what its writer saw."""
         return self.base_commit is None and self.base_changeset is None
+
+    @property
+    def names_bytes(self) -> bool:
+        """Whether it changes a path that is not UTF-8."""
+        return not all(each.path.isascii() or is_text(recorded_path(each.path)) for each in self.changes)
 
     @property
     def size(self) -> int:
@@ -141,18 +150,22 @@ def _encode_change(change: Proposal) -> list[Any]:
     if change.source is not None:
         # So short that a version that knows no moves refuses it.
         more = [change.strategy, change.oid.hex() if change.oid else None, list(change.range) if change.range else None]
-        return [change.op, change.path.decode(), change.mode, [change.source.decode(), *more]]
-    encoded = [
+        return [change.op, recorded_path(change.path), change.mode, [recorded_path(change.source), *more]]
+    path = recorded_path(change.path)
+    encoded: list[Any] = [
         change.op,
-        change.path.decode(),
+        path,
         change.mode,
         change.oid.hex() if change.oid else None,
         list(change.range) if change.range else None,
         change.base.hex() if change.base else None,
     ]
     if change.base_mode is not None:
-        return [*encoded, change.strategy, change.base_mode]
-    return encoded if change.strategy == Strategy.MERGE else [*encoded, change.strategy]
+        encoded += [change.strategy, change.base_mode]
+    elif change.strategy != Strategy.MERGE:
+        encoded.append(change.strategy)
+    # As short as that of a move, for the same reason.
+    return encoded if is_text(path) else [encoded]
 
 
 def decode(data: bytes | str, pack: PackId) -> Changeset:
@@ -187,10 +200,12 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
 def _decode_change(change: list[Any]) -> Proposal:
     if len(change) == _MOVE_FIELDS:
         return _decode_move(*change)
+    if len(change) == 1:
+        [change] = change
     op, path, mode, oid, bounds, base, *more = change
     return Proposal(
         op,
-        path.encode(),
+        raw_path(path),
         mode,
         oid=ObjectId(bytes.fromhex(oid)) if oid else None,
         range=PackRange(*bounds) if bounds else None,
@@ -204,12 +219,12 @@ def _decode_move(op: Op, path: str, mode: int, details: list[Any]) -> Proposal:
     source, strategy, oid, bounds = details
     return Proposal(
         op,
-        path.encode(),
+        raw_path(path),
         mode,
         oid=ObjectId(bytes.fromhex(oid)) if oid else None,
         range=PackRange(*bounds) if bounds else None,
         strategy=Strategy(strategy),
-        source=source.encode(),
+        source=raw_path(source),
     )
 
 

@@ -1,6 +1,7 @@
 """The records of changesets in entries: decisions, changes, conflicts. Pure.
 
-msgspec reads and writes them as JSON: a field that has its default is left out, and an unknown field is ignored.
+msgspec reads and writes them as JSON: a field that has its default is left out, and an unknown field is ignored. Their
+paths are texts as `recorded_path` of storage/git/paths.py makes them.
 Changes and merged files are lists by position, whose last fields older versions did not write.
 """
 
@@ -16,6 +17,7 @@ from storage.access.policy import Role
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, oid_of
 from storage.git.objects import UNKNOWN_MODE, Version
 from storage.git.packs import PackRange
+from storage.git.paths import is_text, raw_path, recorded_path
 
 
 class Status(StrEnum):
@@ -179,6 +181,11 @@ class Moved(NamedTuple):
     path: str
     oid: str  # what stood at the source before
 
+    @classmethod
+    def of(cls, source: bytes, path: bytes, oid: ObjectId) -> Self:
+        """Return the record of a move."""
+        return cls(recorded_path(source), recorded_path(path), oid.hex())
+
 
 class Left(NamedTuple):
     """A file that left a path by a recorded move."""
@@ -190,7 +197,7 @@ class Left(NamedTuple):
     @classmethod
     def of(cls, moved: Moved, position: int) -> Self:
         """Return a move as who knows the path that it left has it."""
-        return cls(position, oid_of(moved.oid), moved.path.encode())
+        return cls(position, oid_of(moved.oid), raw_path(moved.path))
 
 
 class Followed(NamedTuple):
@@ -198,6 +205,11 @@ class Followed(NamedTuple):
 
     path: str
     to: str
+
+    @classmethod
+    def of(cls, path: bytes, to: bytes) -> Self:
+        """Return the record of where a change was made."""
+        return cls(recorded_path(path), recorded_path(to))
 
 
 class Closing(Record, frozen=True, kw_only=True):
@@ -259,6 +271,17 @@ class Decided(Decision, frozen=True, kw_only=True):
     def touches(self, path: str) -> bool:
         """Tell whether it changed a path, or what moved there."""
         return any(change.path == path for change in self.changes) or any(each.to == path for each in self.followed)
+
+    @property
+    def names_bytes(self) -> bool:
+        """Whether it names a path that is not UTF-8, which older versions would take for another.
+
+        `covers` do not count: no right names a part that is not UTF-8, so these judge by its text as by its bytes.
+        """
+        named = [*(change.path for change in self.changes), *(move.source for move in self.moves)]
+        named += [at for conflict in self.conflicts for at in (conflict.path, conflict.blocker, conflict.moved) if at]
+        named += [at for each in self.followed for at in each]
+        return not all(map(is_text, named))
 
     @property
     def says_moves(self) -> bool:

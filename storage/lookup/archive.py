@@ -23,6 +23,7 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
+from storage.git.paths import recorded_path
 from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode, outcome_in
 from storage.log.log import Log
 from storage.log.records import Left, Outcome, Status
@@ -178,7 +179,7 @@ class Archive:
 
         `since` is the compaction that somebody knows of. A look-up, and an entry of the log, for each. See `positions`.
         """
-        name, found = path.decode(), list[Left]()
+        name, found = recorded_path(path), list[Left]()
         kind, key = MOVES, name
         while known := self.look_up(kind, [key], since).get(key):
             position, before = known

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from storage.base.ids import ChangesetId, ObjectId, is_ulid, oid_of
 from storage.git.objects import Version
+from storage.git.paths import raw_path
 from storage.log.entry import log_position
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Decision, Left, Outcome
@@ -98,7 +99,7 @@ class BatchMoves:
         """Take the moves of the next changeset of the batch."""
         position = self._positions[record.id] = log_position(self._seq, len(self._positions))
         for moved in record.moves:
-            self._moved.setdefault(moved.source.encode(), []).append(Left.of(moved, position))
+            self._moved.setdefault(raw_path(moved.source), []).append(Left.of(moved, position))
 
     def any_since(self, position: int) -> bool:
         """Tell whether files may have moved behind a position."""

@@ -5,6 +5,7 @@ from itertools import chain, groupby
 
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId
+from storage.git.paths import recorded_path
 from storage.log.entry import decode
 from storage.log.log import name_of
 from storage.queue import read_changesets
@@ -59,6 +60,6 @@ def _committed(repo: Repository, head: Head, path: bytes, limit: int) -> tuple[l
     ids = []
     for data in chain.from_iterable(map(repo.bucket.get_many, batched(names, _ENTRIES_TOGETHER))):
         for decided in decode(data).decided if data else ():
-            if decided.touches(path.decode()):
+            if decided.touches(recorded_path(path)):
                 ids.append(decided.id)
     return ids[:limit], len(batches) <= limit and len(ids) <= limit

@@ -14,6 +14,7 @@ from heapq import merge
 
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, Seq, ulid_seconds
+from storage.git.paths import raw_path
 from storage.log.entry import SLOTS, Commits, GlobalCommit, decode, log_position
 from storage.log.facts import digest_of, label_value
 from storage.log.records import Decided, Decision, Facts, Outcome, Status
@@ -127,7 +128,7 @@ def undecided(repo: Repository, wanted: Wanted, after: str, limit: int, newest_f
 
     Those with so many files that they lock their slice alone are not found by a path. Raises Unavailable.
     """
-    path = wanted.path.encode() if wanted.path is not None else None
+    path = raw_path(wanted.path) if wanted.path is not None else None
     digest = None if path is not None else wanted.digest
     held = UNDECIDED.get(wanted.status) if wanted.status is not None else None
     found = repo.queue.undecided(

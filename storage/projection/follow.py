@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId, PackId, Seq, SliceId, oid_of
+from storage.git.paths import raw_path
 from storage.git.trees import covers
 from storage.log.entry import Commits, Definition, Entry, Genesis, Import, Slices, Tags, log_position
 from storage.log.records import Decided, Pushed, Status
@@ -159,10 +160,11 @@ class Follower:
 
 def changed_paths(decided: Decided) -> tuple[bytes, ...]:
     """Return the paths that a changeset's commit may have changed."""
-    paths = {change.path.encode() for change in decided.changes}
-    paths |= {merged.path.encode() for merged in decided.merged}
+    paths = {raw_path(change.path) for change in decided.changes}
+    paths |= {raw_path(merged.path) for merged in decided.merged}
     # A change that was made where its file is by now, and a file that left that place.
-    paths |= {followed.to.encode() for followed in decided.followed} | {move.source.encode() for move in decided.moves}
+    paths |= {raw_path(followed.to) for followed in decided.followed}
+    paths |= {raw_path(move.source) for move in decided.moves}
     return tuple(sorted(paths))
 
 

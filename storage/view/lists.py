@@ -12,6 +12,7 @@ from storage.backends.scripts import Scripts
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, Seq
 from storage.base.settings import Settings
+from storage.git.paths import recorded_path
 from storage.git.trees import holders
 from storage.log.entry import SLOTS, GlobalCommit, decode_global_commit
 from storage.view.rows import LISTED_TOGETHER, Batch, decode_batch, listed_after, listed_in, listed_key
@@ -52,7 +53,7 @@ class Lists:
     ) -> Positions:
         """Return conflicted changesets whose conflicts are open: all, a slice's, or those in conflict at a path."""
         name = "open" if slice_id is None else f"open:{slice_id}"
-        return self._positions(name if path is None else f"open_on:{path.decode()}", after, None, limit)
+        return self._positions(name if path is None else f"open_on:{recorded_path(path)}", after, None, limit)
 
     def count_open_conflicts(self) -> int:
         """Return how many conflicts are open."""
@@ -153,7 +154,7 @@ class Lists:
     def slices_covering(self, path: bytes, after: str, limit: int) -> list[str]:
         """Return the ids of slices that cover a path, behind `after`, in order."""
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
-        covering = (self._by_name(f"covers:{held.decode()}", after, limit) for held in holders(path))
+        covering = (self._by_name(f"covers:{recorded_path(held)}", after, limit) for held in holders(path))
         return sorted(set[str]().union(*covering))[:limit]
 
     def unnamed_packs(self, packs: Sequence[PackId]) -> list[PackId]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from storage.base.ids import oid_of
+from storage.git.paths import raw_path, recorded_path
 from storage.log.records import Left
 from storage.view.view import View
 
@@ -21,10 +22,10 @@ class MovedFrom(NamedTuple):
 
 def moved_from(view: View, path: bytes, after: int, most: int) -> MovedFrom:
     """Return the first moves from a path behind the position `after`, in one call."""
-    applied, archived, compacted, [rows] = view.scripts("moved", after, most, path)
+    applied, archived, compacted, [rows] = view.scripts("moved", after, most, recorded_path(path))
     return MovedFrom(int(applied), int(archived), int(compacted), [_left(row) for row in rows])
 
 
 def _left(row: bytes) -> Left:
     position, oid, to = row.split(b" ", 2)
-    return Left(int(position), oid_of(oid.decode()), to)
+    return Left(int(position), oid_of(oid.decode()), raw_path(to.decode()))

@@ -25,7 +25,7 @@ class Reader:
 
     def may_know(self, webhook: Webhook, event: Event, snapshot: Snapshot) -> bool:
         """Tell whether a webhook is told an event, by the policy of a snapshot. Raises Recovering and RedisError."""
-        prefixes = [prefix.encode() for prefix in event.covers or ("/",)]
+        prefixes = event.prefixes
         return _is_asked_for(webhook, event, prefixes) and self._may_read(webhook, prefixes, snapshot)
 
     def _may_read(self, webhook: Webhook, prefixes: list[bytes], snapshot: Snapshot) -> bool:

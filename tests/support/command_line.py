@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -40,9 +41,19 @@ class Whole:
             sys.exit(cli.say(failures.failure(error), "--json" in args))
 
 
+class _Runner(CliRunner):
+    """A runner whose standard output takes any path, as that of a process does (app/console/standard_output.py)."""
+
+    @contextmanager
+    def isolation(self, *given: Any, **named: Any) -> Iterator[Any]:
+        with super().isolation(*given, **named) as streams:
+            cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="surrogateescape")
+            yield streams
+
+
 def sluice(*line: object, expect_error: bool = True) -> Result:
     """Run it."""
-    return CliRunner().invoke(cast("click.Command", Whole(expect_error)), [str(word) for word in line])
+    return _Runner().invoke(cast("click.Command", Whole(expect_error)), [str(word) for word in line])
 
 
 def objects(text: str) -> list[dict[str, Any]]:

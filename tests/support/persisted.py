@@ -87,6 +87,11 @@ def moves() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 2), (TESTDATA / "entries" / "v5-moves.json").read_bytes()
 
 
+def bytes_in_paths() -> tuple[Seq, bytes]:
+    """Return an entry of changesets with paths that are not UTF-8, behind that of format 2, of format 5."""
+    return Seq(len(ENTRIES) + 2), (TESTDATA / "entries" / "v5-bytes.json").read_bytes()
+
+
 def webhooks() -> tuple[Seq, bytes]:
     """Return an entry of webhooks, behind those."""
     return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-webhooks.json").read_bytes()

@@ -31,14 +31,14 @@ def changes(files: Files, bases: Mapping[str, bytes | None] | None = None) -> tu
     for path, content in files.items():
         base = (bases or {}).get(path)
         if content is None:
-            made.append(Change("delete", path.encode(), 0, base=base))
+            made.append(Change("delete", path.encode(errors="surrogateescape"), 0, base=base))
             continue
         mode = FILE_MODE
         if isinstance(content, str):
             kind, _, rest = content.partition(":")
             mode = {"link": SYMLINK_MODE, "exec": EXECUTABLE_MODE}[kind]
             content = rest.encode()
-        made.append(Change("put", path.encode(), mode, content=content, base=base))
+        made.append(Change("put", path.encode(errors="surrogateescape"), mode, content=content, base=base))
     return tuple(made)
 
 

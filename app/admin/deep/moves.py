@@ -16,9 +16,10 @@ from app.admin.deep.merges import Differs
 from app.admin.deep.versions import above
 from storage.base.ids import ChangesetId
 from storage.git.objects import Version, as_file
+from storage.git.paths import raw_path, recorded_path
 from storage.git.threeway import ConflictClass, Strategy
 from storage.log.manifest import Changeset, Proposal
-from storage.log.records import Decided, Status
+from storage.log.records import Decided, Followed, Moved, Status
 from storage.moves.trail import MAX_MOVES, MAX_STACK
 
 Files = dict[bytes, Version | None]
@@ -44,7 +45,7 @@ class Witness:
             commit = changeset.base_commit.hex() if changeset.base_commit else None
             self._bases[record.id] = changeset.base_changeset or commit
         for source, path, oid in record.moves:
-            self._leaving.setdefault(source.encode(), []).append((self._count, oid, path.encode()))
+            self._leaving.setdefault(raw_path(source), []).append((self._count, oid, raw_path(path)))
 
     def publish(self, commit: str, tip: str) -> None:
         """Take a global commit, which has what `tip` of the chain has."""
@@ -117,7 +118,7 @@ class Relocated:
         for conflict in record.conflicts:
             if conflict.kind == ConflictClass.MOVED:
                 self.must_conflict = True
-                if self.found.get(conflict.path.encode(), b"").decode() != conflict.moved:
+                if recorded_path(self.found.get(raw_path(conflict.path), b"")) != conflict.moved:
                     raise Differs(f"{at}: {conflict.path} is not at {conflict.moved}, by what is recorded")
         if self.unchecked or record.status != Status.COMMITTED:
             return
@@ -133,7 +134,7 @@ def as_submitted(changeset: Changeset, before: Mapping[bytes, Version | None]) -
     made = Relocated()
     for change in changeset.changes:
         if change.source is not None and (left := before[change.source]):
-            made.moves.add((change.source.decode(), change.path.decode(), left.oid.hex()))
+            made.moves.add(Moved.of(change.source, change.path, left.oid))
     return made
 
 
@@ -219,7 +220,7 @@ def _edit(change: Proposal, at: bytes, seen: Version, stands: Mapping[bytes, Ver
         new = Version(change.mode, head.oid) if head else new
     made.base |= {change.path: None, at: head if over else seen}
     made.submitted |= {change.path: None, at: new}
-    made.followed.add((change.path.decode(), at.decode()))
+    made.followed.add(Followed.of(change.path, at))
 
 
 def _move(
@@ -239,7 +240,7 @@ def _move(
     elif there is None:
         made.base |= {source: None, path: seen}
         made.head |= {source: None, path: head}
-        made.moves.add((source.decode(), path.decode(), head.oid.hex()))
+        made.moves.add(Moved.of(source, path, head.oid))
     elif change.strategy == Strategy.THEIRS or head != seen:
         made.unchecked = True  # whether both came to the same
     elif there != new:

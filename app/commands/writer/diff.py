@@ -151,7 +151,7 @@ def _side(file: Json, side: str) -> str:
 
 def _named(prefix: str, path: str) -> str:
     """Return a path as Git writes it in a header: in quotes where something is unusual."""
-    return quoted((prefix + path).encode()).decode()
+    return quoted((prefix + path).encode(errors="surrogateescape")).decode()
 
 
 def _stat_name(file: Json) -> str:

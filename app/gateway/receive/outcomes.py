@@ -8,6 +8,7 @@ from app.gateway.receive.commits import SHOWN_DIGITS
 from app.gateway.receive.known import Known
 from app.gateway.receive.submissions import shown_path
 from storage.base.ids import ObjectId
+from storage.git.paths import raw_path
 from storage.log.records import NAMING_OTHERS, Outcome, Status
 
 FINAL = frozenset({Status.LANDED, Status.CONFLICTED, Status.REJECTED, Status.ABANDONED})
@@ -39,8 +40,8 @@ def refusal(known: Known, who: Caller) -> str | None:
 
 def _conflict(outcome: Outcome, who: Caller) -> str:
     first = outcome.conflicts[0]
-    text = f"conflict in {shown_path(first.path.encode())} ({first.kind}"
+    text = f"conflict in {shown_path(raw_path(first.path))} ({first.kind}"
     if first.blocker and not is_hidden(who, first):
-        text += f" with {shown_path(first.blocker.encode())}"
+        text += f" with {shown_path(raw_path(first.blocker))}"
     more = outcome.conflict_count - 1
     return text + (f") and {more} more" if more > 0 else ")")

@@ -25,6 +25,11 @@ _SUBMISSIONS = {
         "hold": True,
     },
     "a move": {"base": COMMIT, "message": "A better name", "changes": [{"op": "move", "path": "web/hi", "from": PATH}]},
+    "a path that is not UTF-8": {
+        "base": COMMIT,
+        "message": "A name of old",
+        "changes": [{"op": "put", "path_base64": "d2ViL2NhZukudHh0", "content": "hello\n"}],
+    },
     "by versions": {"message": "Say goodbye", "changes": [{"op": "delete", "path": PATH, "base": examples.BLOB}]},
 }
 _KEY = ("Idempotency-Key",)
@@ -90,7 +95,19 @@ FAMILY = Family(
             summary="List changesets by who submitted them, slice, path, status, label and time",
             text="Those that pass all filters. Messages are cut to their first line; a page may be empty and have a"
             " `next`.",
-            query=("limit", "cursor", "submitter", "author", "slice", "path", "status", "label", "since", "order"),
+            query=(
+                "limit",
+                "cursor",
+                "submitter",
+                "author",
+                "slice",
+                "path",
+                "status",
+                "label",
+                "since",
+                "order",
+                "encoding",
+            ),
             answers={200: page("Changeset")},
             problems=("not-found", "invalid"),
         ),

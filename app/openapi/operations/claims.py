@@ -17,7 +17,7 @@ FAMILY = Family(
             id="listClaims",
             summary="List claims",
             text="All; or those at a path, above it and below it, in the order of their paths; or a principal's.",
-            query=("limit", "cursor", "path", "principal"),
+            query=("limit", "cursor", "path", "encoding", "principal"),
             answers={200: page("Claim")},
             problems=("invalid",),
         ),

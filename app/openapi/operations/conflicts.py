@@ -12,13 +12,14 @@ FAMILY = Family(
             id="listConflicts",
             summary="List the changesets whose conflicts are open, oldest first",
             text="All, those of a slice, or those at a path.",
-            query=("limit", "cursor", "slice", "path"),
+            query=("limit", "cursor", "slice", "path", "encoding"),
             answers={200: page("Changeset")},
             problems=("not-found", "invalid"),
         ),
         "conflicts.show": Operation(
             id="getActivity",
             summary="Show the slices that cover a path, and who is at work on it",
+            query=("encoding",),
             answers={200: answer("The activity at the path", "Activity", "X-Sluice-Commit")},
             problems=("not-found", "invalid"),
         ),
@@ -33,6 +34,7 @@ FAMILY = Family(
         "explanations.side": Operation(
             id="getConflictSide",
             summary="Return the bytes of one side of a conflict",
+            query=("encoding",),
             headers=("If-None-Match",),
             answers={
                 200: Answer("The bytes", {OCTETS: {}}, ("ETag", "X-Git-Mode")),

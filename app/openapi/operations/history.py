@@ -25,7 +25,7 @@ FAMILY = Family(
             id="getHistory",
             summary="List the commits that changed a path, newest first",
             text="Of a file, by `path`; of a directory, by `prefix`; without both of everything, for readers of `/`.",
-            query=("limit", "cursor", "path", "prefix", "slice", "commit"),
+            query=("limit", "cursor", "path", "prefix", "encoding", "slice", "commit"),
             meanings={
                 "path": "The file.",
                 "prefix": "The directory.",
@@ -37,7 +37,7 @@ FAMILY = Family(
         "commits.lines": Operation(
             id="getBlame",
             summary="Tell which commit each line of a file came with",
-            query=("path", "commit"),
+            query=("path", "encoding", "commit"),
             meanings={"path": "The file."},
             answers={200: answer("Its lines, in order", "Blame", "X-Sluice-Commit")},
             problems=("not-found", "invalid"),

@@ -53,14 +53,14 @@ FAMILY = Family(
             id="getTree",
             summary="List a slice's files at a commit",
             text=f"In pages, or with `Accept: application/x-ndjson` all of them in one answer, {_LINES}.",
-            query=("limit", "cursor", "commit", "prefix", "sizes"),
+            query=("limit", "cursor", "commit", "prefix", "encoding", "sizes"),
             answers={200: Answer(_TREE.text, {**_TREE.shapes, "application/x-ndjson": TEXT}, _COMMIT)},
             problems=("not-found", "not-acceptable", "invalid"),
         ),
         "trees.files": Operation(
             id="getArchive",
             summary="Return a slice's files at a commit as an archive",
-            query=("format", "commit", "prefix"),
+            query=("format", "commit", "prefix", "encoding"),
             headers=("If-None-Match",),
             answers={
                 200: Answer(
@@ -87,7 +87,7 @@ FAMILY = Family(
         "reads.file": Operation(
             id="getFile",
             summary="Return a file's bytes",
-            query=("commit",),
+            query=("commit", "encoding"),
             headers=("If-None-Match",),
             answers={
                 200: Answer("The bytes", {OCTETS: {}}, ("ETag", "X-Sluice-Commit", "X-Git-Mode")),

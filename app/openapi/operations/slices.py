@@ -43,7 +43,7 @@ FAMILY = Family(
             id="listSlices",
             summary="List slices, by id",
             text="With `path`, those that cover it.",
-            query=("limit", "cursor", "path"),
+            query=("limit", "cursor", "path", "encoding"),
             answers={200: replace(page("Slice"), links=_LINKS)},
             problems=("invalid",),
         ),

@@ -14,6 +14,7 @@ from storage.backends.turns import breathe
 from storage.base.settings import Settings
 from storage.git.fsck import check_message
 from storage.git.objects import SUBMODULE_MODE
+from storage.git.paths import path_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Resolution:
 class ResolveSchema(LimitedSchema):
     """The whole body."""
 
-    paths = Raw(required=True)
+    paths = Raw()
+    paths_base64 = Raw()
     message = fields.Checked(partial(fields.text, check=check_message), "max_message_bytes")
 
 
@@ -43,6 +45,12 @@ class ResolutionSchema(LimitedSchema):
     mode = fields.choice({text: mode for text, mode in MODES.items() if mode != SUBMODULE_MODE})
 
 
+def resolved_field(path: bytes) -> str:
+    """Return the field of the body that has the resolution of a path."""
+    [(at, name)] = path_json("paths", path).items()
+    return f"{at}.{name}"
+
+
 @lru_cache(maxsize=4)
 def _schemas(settings: Settings) -> tuple[ResolveSchema, ResolutionSchema]:
     return ResolveSchema(settings), ResolutionSchema(settings)
@@ -52,15 +60,19 @@ def load_resolutions(data: Any, settings: Settings) -> tuple[dict[bytes, Resolut
     """Return the resolution of each path, and the message if one is given. Raises a Problem."""
     body, resolution = _schemas(settings)
     loaded = load_object(body, data)
-    if type(loaded["paths"]) is not dict or not loaded["paths"]:
-        raise invalid("paths", "must be an object with at least one path")
-    with ErrorsAt("paths"):
-        fields.within(len(loaded["paths"]), ("max_changes", settings.max_changes), "paths")
-    resolutions = {}
-    for name, given in loaded["paths"].items():
-        field = f"paths.{safe_name(name)}"
-        path = load_path(name, settings, field)
-        resolutions[path] = _resolution(resolution, given, field)
+    if "paths" not in loaded and "paths_base64" not in loaded:
+        raise invalid("paths", "is missing")
+    resolutions: dict[bytes, Resolution] = {}
+    for at in ("paths", "paths_base64"):
+        named = loaded.get(at, {})
+        if type(named) is not dict or (at in loaded and not named):
+            raise invalid(at, "must be an object with at least one path")
+        with ErrorsAt(at):
+            fields.within(len(resolutions) + len(named), ("max_changes", settings.max_changes), "paths")
+        for name, given in named.items():
+            field = f"{at}.{safe_name(name)}"
+            path = load_path(name, settings, field, encoded=at == "paths_base64")
+            resolutions[path] = _resolution(resolution, given, field)
     return resolutions, loaded.get("message")
 
 

@@ -27,13 +27,14 @@ from app.protocol.changesets.submissions import (
     Submission,
     VersionsBase,
     field_of,
+    path_field,
 )
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
 from app.protocol.paths import check_list
 from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, Problem, invalid
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
-from storage.git.fsck import check_content, check_ident, check_message
+from storage.git.fsck import check_content, check_ident, check_message, needs_content
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.git.threeway import Strategy
 
@@ -41,6 +42,7 @@ MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
 _MAX_BULK_ERRORS = 1000
 
+_ENCODED = {"path": "path_base64", "from": "from_base64"}
 MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
 
 
@@ -50,10 +52,14 @@ class ChangeSchema(LimitedSchema):
     class Meta:
         """What no class can name."""
 
-        include = {"from": fields.Checked(fields.path, "max_path_bytes")}  # noqa: RUF012
+        include = {  # noqa: RUF012
+            "from": fields.Checked(fields.path, "max_path_bytes"),
+            "from_base64": fields.Checked(fields.path_base64, "max_path_bytes"),
+        }
 
     op = fields.choice({op: op for op in ("put", "mode", "delete", "move")}, required=True)
-    path = fields.Checked(fields.path, "max_path_bytes", required=True)
+    path = fields.Checked(fields.path, "max_path_bytes")
+    path_base64 = fields.Checked(fields.path_base64, "max_path_bytes")
     mode = fields.choice(MODES)
     content = fields.Checked(fields.encoded, "max_blob_bytes")
     content_base64 = fields.Checked(fields.from_base64, "max_blob_bytes")
@@ -272,15 +278,15 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
 def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | None) -> Change:
     """Load one change, with what its `op` asks for; the fields of errors are relative to it."""
     loaded = load_object(schema, data)
-    path, ordinary = loaded["path"]
+    path, ordinary = _path(loaded, "path")
     if ("base" in loaded) is not by_versions:
         raise invalid(
             "base", "is missing: the changeset has no base" if by_versions else "cannot stand beside the changeset's"
         )
     base = loaded.get("base")
     op = loaded["op"]
-    if "from" in loaded and op != "move":
-        raise invalid("from", f"does not belong to a {op}")
+    if op != "move":
+        _has_none(loaded, op, "from", "from_base64")
     strategy = loaded["strategy"] if "strategy" in loaded else _strategy(rules, path)
     if op == "put":
         mode = loaded.get("mode", FILE_MODE)
@@ -288,19 +294,16 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
         content = loaded["content"] if "content" in loaded else loaded.get("content_base64")
         _check_source(loaded, mode)
         if not ordinary or mode == SYMLINK_MODE:
-            with ErrorsAt("path"):
+            with ErrorsAt(path_field(path)):
                 check_content(path, mode, None)
             with ErrorsAt("content_base64" if "content_base64" in loaded else "content"):
                 check_content(path, mode, content)
         return Change(op, path, mode, content=content, oid=oid, base=base, strategy=strategy)
     if op == "move":
         return _move(loaded, path, ordinary, by_versions, strategy)
-    for field in ("content", "content_base64", "id"):
-        if field in loaded:
-            raise invalid(field, f"does not belong to a {op}")
+    _has_none(loaded, op, "content", "content_base64", "id")
     if op == "delete":
-        if "mode" in loaded:
-            raise invalid("mode", "does not belong to a delete")
+        _has_none(loaded, op, "mode")
         return Change(op, path, 0, base=base, strategy=strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
@@ -310,15 +313,12 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
 
 def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool, strategy: Strategy) -> Change:
     """Load a move, with what it brings beside the file; its base is that of what it leaves."""
-    if "from" not in loaded:
-        raise invalid("from", "is missing: a move needs it")
-    if "id" in loaded:
-        raise invalid("id", "does not belong to a move")
-    source, _ = loaded["from"]
+    _has_none(loaded, "move", "id")
+    source, _ = _path(loaded, "from", "is missing: a move needs it")
     if source == path:
-        raise invalid("from", "is the path itself")
-    if not ordinary:
-        raise invalid("path", "is one that Git reads: put it there, with its content")
+        raise invalid(path_field(source, "from"), "is the path itself")
+    if not ordinary and needs_content(path, FILE_MODE):
+        raise invalid(path_field(path), "is one that Git reads: put it there, with its content")
     if by_versions and loaded["base"] is None:
         raise invalid("base", "must be the id of what stands at `from`")
     if "content" in loaded and "content_base64" in loaded:
@@ -333,6 +333,24 @@ def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool
     return Change("move", path, mode, content=content, base=loaded.get("base"), strategy=strategy, source=source)
 
 
+def _has_none(loaded: dict[str, Any], op: str, *names: str) -> None:
+    """Refuse fields that do not belong to a change."""
+    for name in names:
+        if name in loaded:
+            raise invalid(name, f"does not belong to a {op}")
+
+
+def _path(loaded: dict[str, Any], name: str, missing: str = "is missing") -> tuple[bytes, bool]:
+    """Return the one path that `name`, or its base64, gives, and whether it is ordinary."""
+    encoded = _ENCODED[name]
+    if name in loaded and encoded in loaded:
+        raise invalid(encoded, f"cannot stand beside {name}")
+    if name not in loaded and encoded not in loaded:
+        raise invalid(name, missing)
+    path: tuple[bytes, bool] = loaded[name] if name in loaded else loaded[encoded]
+    return path
+
+
 def _leaving(move: Change, source: bytes) -> Change:
     """Return the delete of what a move leaves."""
     return Change("delete", source, 0, base=move.base, strategy=move.strategy)
@@ -341,7 +359,7 @@ def _leaving(move: Change, source: bytes) -> Change:
 def _strategy(rules: Rules | None, path: bytes) -> Strategy:
     if rules is None:
         return Strategy.MERGE
-    with ErrorsAt("path"):
+    with ErrorsAt(path_field(path)):
         return rules.strategy_for(path)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
+from storage.git.paths import path_json
 from storage.git.threeway import Strategy
 from storage.log.manifest import Op
 from storage.log.records import Pushed
@@ -13,7 +14,7 @@ class Change:
     """One path of a changeset."""
 
     op: Op
-    path: bytes  # UTF-8, and a path that Git checks out anywhere
+    path: bytes  # one that Git checks out anywhere; as a rule UTF-8
     mode: int  # of a put or mode; 0 for a delete, and for a move that leaves the mode as it is
     _: KW_ONLY
     content: bytes | None = None  # of a put or move that brings its bytes
@@ -30,8 +31,14 @@ def field_of(changes: Sequence[Change], position: int, name: str = "path") -> st
     if change.op == "delete":
         moves = (i for i, each in enumerate(changes) if each.source == change.path)
         if (move := next(moves, None)) is not None:
-            return f"changes[{move}].{'from' if name == 'path' else name}"
-    return f"changes[{position}].{name}"
+            return f"changes[{move}].{path_field(change.path, 'from') if name == 'path' else name}"
+    return f"changes[{position}].{path_field(change.path) if name == 'path' else name}"
+
+
+def path_field(path: bytes, name: str = "path") -> str:
+    """Return the field that gives a path: `path`, or `path_base64` where it is not UTF-8."""
+    [field] = path_json(name, path)
+    return field
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def shown_diff(changed: Changed, contents: Contents) -> dict[str, Any]:
         "patch": None,
     }
     if source is not None:
-        item["from"] = source.decode()
+        item |= text_json("from", source)
     return item | (text_json("patch", compared.patch) if compared.patch is not None else {"omitted": omitted})
 
 

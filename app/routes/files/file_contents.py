@@ -25,6 +25,7 @@ from app.service.services import services
 from storage.backends.turns import in_thread, taking_turns
 from storage.base.ids import ObjectId, oid_of
 from storage.git.objects import SUBMODULE_MODE, Version
+from storage.git.paths import path_json, paths_json
 from storage.git.trees import covers, lookup_many
 
 routes = Blueprint("file_contents", __name__)
@@ -53,7 +54,7 @@ def contents(name: str) -> Response:
     shown: dict[str, Any] = {
         "commit": commit.hex(),
         "files": (),
-        "missing": [path.decode() for path in taken if path not in there],
+        **paths_json("missing", [path for path in taken if path not in there]),
         "next": asked.cursor(len(taken)) if taken != paths else None,
     }
     with services().downloads.reading(sum(sizes.get(file.oid, 0) for file in files)):
@@ -124,7 +125,7 @@ def _encode(shown: dict[str, Any], stored: Sequence[Stored]) -> bytes:
 
 def _content_json(stored: Stored) -> dict[str, Any]:
     file = stored.file
-    shown: dict[str, Any] = {"path": file.path.decode(), "mode": f"{file.mode:06o}", "id": file.oid.hex()}
+    shown: dict[str, Any] = {**path_json("path", file.path), "mode": f"{file.mode:06o}", "id": file.oid.hex()}
     if file.mode == SUBMODULE_MODE:
         return shown
     content = stored.content()

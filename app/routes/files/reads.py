@@ -78,8 +78,8 @@ def _commit_json(changeset: str, state: ChangesetState) -> dict[str, Any] | None
 @routes.get("/slices/<slice:name>/files/<path:path>")
 def file(name: str, path: str) -> Response:
     """Return one file's bytes."""
-    query = load_query(request.args, services().settings, "commit")
-    raw = load_path(path, services().settings)
+    query = load_query(request.args, services().settings, "commit", "encoding")
+    raw = load_path(path, services().settings, encoded=query.encoding)
     objects = services().repo.objects
 
     def read() -> tuple[Version, bytes, ObjectId] | None:

@@ -23,6 +23,7 @@ from app.service.services import services
 from storage.access.policy import Right
 from storage.base.ids import ObjectId, oid_of
 from storage.git.objects import SUBMODULE_MODE, Commit, CorruptObject, Tree, Version
+from storage.git.paths import as_text, recorded_path
 from storage.git.trees import Run, project, runs, walk
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing
@@ -58,7 +59,7 @@ class _Listing:
     @property
     def filters(self) -> cursors.Filters:
         """What a cursor belongs to."""
-        return {"slice": self.slice.id, "prefix": self.prefix.decode()}
+        return {"slice": self.slice.id, "prefix": recorded_path(self.prefix)}
 
 
 class _Projected:
@@ -99,7 +100,7 @@ def tree(name: str) -> Response:
 
 
 def _pages(name: str) -> Response:
-    query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
+    query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix", "encoding")
     listed = _listing_of(name, query)
     projected = _Projected(listed.commit, listed.slice.paths)
 
@@ -126,7 +127,7 @@ def _pages(name: str) -> Response:
 
 
 def _lines(name: str) -> Response:
-    query = load_query(request.args, services().settings, "cursor", "commit", "prefix", "sizes")
+    query = load_query(request.args, services().settings, "cursor", "commit", "prefix", "encoding", "sizes")
     listed = _listing_of(name, query)
     projected = _Projected(listed.commit, listed.slice.paths)
     about = {"commit": listed.commit.hex(), "tree": projected.root.hex(), "slice": listed.slice.id}
@@ -159,7 +160,7 @@ def _listing_of(name: str, query: Query) -> _Listing:
     if query.cursor is None:
         commit = oid_of(head.main) if query.commit is None else ObjectId(query.commit)
         return _Listing(slice_, commit, prefix, b"", head.applied)
-    filters = {"slice": slice_.id, "prefix": prefix.decode()}
+    filters = {"slice": slice_.id, "prefix": recorded_path(prefix)}
     position = cursors.decode(query.cursor, "tree", filters, (bytes, str, int, int))
     after, at, version, seq = cast(tuple[bytes, str, int, int], position)
     commit = load_cursor_commit(at, query.commit)
@@ -187,11 +188,14 @@ def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any
 @routes.get("/slices/<slice:name>/files")
 def files(name: str) -> Response:
     """Return a slice's files at a commit as an archive."""
-    repo, query = services().repo, load_query(request.args, services().settings, "format", "commit", "prefix")
+    repo, query = (
+        services().repo,
+        load_query(request.args, services().settings, "format", "commit", "prefix", "encoding"),
+    )
     listed = _listing_of(name, query)
     projected = _Projected(listed.commit, listed.slice.paths)
     if listed.prefix and next(_runs(projected, listed), None) is None:
-        raise not_found("directory", listed.prefix.decode())
+        raise not_found("directory", as_text(listed.prefix))
     made = FORMATS[query.format](listed.commit.hex(), projected.commit.committer.time)
     tag = f"{listed.commit.hex()}-{projected.root.hex()}{made.suffix}"
     if request.if_none_match.contains_weak(tag):

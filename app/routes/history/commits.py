@@ -26,6 +26,7 @@ from app.service.services import services
 from storage.access.policy import Right
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.git.objects import EMPTY_TREE, Ident, Version
+from storage.git.paths import as_text, recorded_path
 from storage.log.records import RecordedVersion
 from storage.operations.listed import TOP
 from storage.operations.tags import tag_of
@@ -111,12 +112,14 @@ def comparison(ends: str) -> Response:
 @confirm_refusals
 def history() -> Response:
     """List the commits that changed a path, newest first."""
-    query = load_query(request.args, services().settings, "limit", "cursor", "path", "prefix", "slice", "commit")
+    query = load_query(
+        request.args, services().settings, "limit", "cursor", "path", "prefix", "encoding", "slice", "commit"
+    )
     path = _path(query)
     if not caller().may(Right.READ, [path]):
-        raise not_found("path", path.decode())
+        raise not_found("path", as_text(path))
     slice_id = find_slice(query.slice).id if query.slice is not None else None
-    filters = {"path": path.decode(), "slice": slice_id, "commit": query.commit.hex() if query.commit else None}
+    filters = {"path": recorded_path(path), "slice": slice_id, "commit": query.commit.hex() if query.commit else None}
     if query.cursor is not None:
         before = int(cursors.decode(query.cursor, "history", filters, (int,))[0])
     else:
@@ -139,11 +142,11 @@ def history() -> Response:
 @confirm_refusals
 def lines() -> Response:
     """Tell which commit each line of a file came with."""
-    query = load_query(request.args, services().settings, "path", "commit")
+    query = load_query(request.args, services().settings, "path", "encoding", "commit")
     if query.path is None:
         raise invalid("path", "is missing")
     if not caller().may(Right.READ, [query.path]):
-        raise not_found("file", query.path.decode())
+        raise not_found("file", as_text(query.path))
     repo = services().repo
     at = ObjectId(query.commit) if query.commit else oid_of(repo.view.head().main)
     try:
@@ -151,7 +154,7 @@ def lines() -> Response:
     except NoLines as error:
         raise invalid("path", str(error)) from None
     if found is None:
-        raise not_found("file", query.path.decode())
+        raise not_found("file", as_text(query.path))
     return of_commit(jsonify(_blame_json(found)), at.hex())
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.git.objects import TREE_MODE, Commit, Version
+from storage.git.paths import raw_path, recorded_path
 from storage.log.records import Status
 from storage.operations import listed
 from storage.operations.listed import Wanted
@@ -76,7 +77,9 @@ def touches(repo: Repository, path: bytes, slice_id: str | None, before: int, li
 def _candidates(repo: Repository, path: bytes, slice_id: str | None, before: int, limit: int) -> listed.Listed:
     """Return the next changesets that may have changed a path, newest first."""
     if not path.endswith(b"/"):
-        return listed.decided(repo, Wanted(path=path.decode(), slice=slice_id), -1, before, limit, newest_first=True)
+        return listed.decided(
+            repo, Wanted(path=recorded_path(path), slice=slice_id), -1, before, limit, newest_first=True
+        )
     # Of the chain, and of a slice, what has not landed stands in the same list as what has.
     rows: list[tuple[ChangesetId, int]] = []
     for status in (Status.COMMITTED, Status.LANDED):
@@ -138,7 +141,7 @@ def _may_touch(state: ChangesetState, path: bytes, slice_id: str | None) -> bool
         return False
     if not path.endswith(b"/") or path == b"/" or not outcome.covers:
         return True
-    return any(_overlap(prefix.encode(), path) for prefix in outcome.covers)
+    return any(_overlap(raw_path(prefix), path) for prefix in outcome.covers)
 
 
 def _overlap(prefix: bytes, directory: bytes) -> bool:

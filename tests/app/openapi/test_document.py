@@ -19,7 +19,7 @@ from app.openapi.document import FAMILIES, Route, build
 from app.openapi.operation import JSON
 from app.protocol import fields
 from app.protocol.loading import LimitedSchema
-from app.protocol.queries import QuerySchema
+from app.protocol.queries import EncodedQuerySchema, QuerySchema
 from app.routes.index import Described
 from storage.base.settings import Settings
 from tests.support.api import Api
@@ -97,6 +97,7 @@ def test_a_schema_has_the_fields_that_the_code_takes(name: str) -> None:
 
 def test_every_schema_that_checks_a_request_is_in_the_document() -> None:
     known = {*bodies.SCHEMAS.values(), *(each.arguments for each in OPERATIONS.values())}
+    known.add(EncodedQuerySchema)  # the same arguments, where `encoding` says how paths are given
     used = {kind for kind in _all_below(LimitedSchema) if kind.__module__.startswith("app.")}
     assert {kind.__name__ for kind in used - known} == set()
 

@@ -84,11 +84,25 @@ def test_a_dangerous_path_is_refused(path: str) -> None:
         fsck.check_path(path.encode(), 4096)
 
 
-def test_a_path_is_utf8_and_within_its_limit() -> None:
-    fsck.check_path(b"x" * 10, 10)
-    for path in (b"x" * 11, b"\xff", b"a/\xed\xa0\x80"):
+def test_a_path_is_any_bytes_within_its_limit() -> None:
+    for path in (b"x" * 10, b"\xff", b"a/\xed\xa0\x80", b"caf\xe9/.gi\xff"):
+        fsck.check_path(path, 20)
+    for path in (b"x" * 21, b"\xff" * 21):
+        with pytest.raises(fsck.PathError, match="at most 20"):
+            fsck.check_path(path, 20)
+
+
+@pytest.mark.parametrize(
+    "part", [b"..", b".", b"", b".git", b".GIT.", b"git~1", b".git\xff", b".g\xe2\x80\x8cit\xe9", b"a\0b"]
+)
+def test_a_path_that_is_not_utf8_has_no_other_rules(part: bytes) -> None:
+    for path in (b"\xe9/" + part + b"/x", b"x/" + part + b"/\xe9", part + b"/caf\xe9"):
         with pytest.raises(fsck.PathError):
-            fsck.check_path(path, 10)
+            fsck.check_path(path, 4096)
+    with pytest.raises(fsck.PathError, match=r"takes for \.gitmodules"):
+        fsck.check_path(b"\xe9/.gitmodules/x", 4096)
+    assert fsck.needs_content(b"\xe9/.gitmodules\xff", FILE_MODE), "HFS+ takes that for .gitmodules, as Git does"
+    assert not fsck.needs_content(b"\xe9/.git\xffmodules", FILE_MODE)
 
 
 @pytest.mark.parametrize(
