@@ -64,7 +64,9 @@ _OF_TOUCH: dict[str, Shape] = {
     "submitter": TEXT, "labels": _LABELS,
 }  # fmt: skip
 _KIND_OF_TOUCH: Shape = {
-    "type": "string", "enum": ["chain", "imported"], "description": "Of a changeset, or of an imported history",
+    "type": "string",
+    "enum": ["chain", "imported"],
+    "description": "Of a changeset, or of an imported history",
 }
 # Of an imported commit also who committed it, and when.
 _SAID_BESIDE: dict[str, Shape] = {"message_cut": FLAG, "committer": _AUTHOR, "committed": SHOWN_TIME}

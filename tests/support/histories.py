@@ -68,7 +68,7 @@ Files = dict[bytes, tuple[bytes, bytes]]
 
 
 def woven(path: Path, commits: int, seed: int) -> GitRepository:
-    """Return one of branches that are merged in every way: criss-cross, by threes, with one side's version or neither's.
+    """Return one whose branches are merged in every way: criss-cross, by threes, with one side's version or another.
 
     Its files have lines that are often the same, and are deleted, reverted, made executable, turned into directories.
     What is on one line of work is picked onto others. Times are not in order everywhere.
@@ -80,7 +80,12 @@ def woven(path: Path, commits: int, seed: int) -> GitRepository:
     return made
 
 
+_WOVEN = (b"a", b"d/b", b"d/e/c")
+
+
 class _Woven:
+    """The commits of such a history, by their numbers, and the ends of its lines of work."""
+
     def __init__(self, choose: random.Random) -> None:
         self.choose = choose
         self.files: list[Files] = []  # of each commit
@@ -88,11 +93,7 @@ class _Woven:
         self.heads: list[int] = []
 
     def commits(self, count: int) -> Iterator[bytes]:
-        for name in (b"a", b"d/b", b"d/e/c"):
-            self.heads = self.heads or [0]
-            if not self.files:
-                self._keep([], {})
-            self.files[0][name] = (b"100644", self._edited(name, b""))
+        self.heads = [self._keep([], {name: (b"100644", self._edited(name, b"")) for name in _WOVEN})]
         while len(self.files) < count - len(self.heads):
             self._one()
         while len(self.heads) > 1:
@@ -111,15 +112,11 @@ class _Woven:
         elif kind < 0.72:
             self.heads.append(self._keep([], {b"root-%d" % len(self.files): (b"100644", b"a root\n")}))
         elif len(self.heads) > 1:
-            others = choose.sample([head for head in self.heads if head != self.heads[at]] or self.heads, 1)
-            if choose.random() < 0.2 and len({*self.heads}) > 2:
-                others = choose.sample([head for head in {*self.heads} if head != self.heads[at]], 2)
-            merge = self._merged(list(dict.fromkeys([self.heads[at], *others])))
+            own = self.heads.pop(at)
+            others = choose.sample(self.heads, 2 if len(self.heads) > 1 and choose.random() < 0.2 else 1)
             if choose.random() < 0.7:  # else they go on, and may be merged again
                 self.heads = [head for head in self.heads if head not in others]
-                at = min(at, len(self.heads) - 1)
-            if merge is not None:
-                self.heads[at] = merge
+            self.heads.append(self._merged([own, *others]))
 
     def _keep(self, parents: list[int], files: Files) -> int:
         self.files.append(files)
@@ -128,7 +125,7 @@ class _Woven:
 
     def _changed(self, parent: int) -> int:
         files, choose = dict(self.files[parent]), self.choose
-        for name in choose.sample([b"a", b"d/b", b"d/e/c"], choose.randint(0, 2)):
+        for name in choose.sample(_WOVEN, choose.randint(0, 2)):
             mode, text = files.get(name, (b"100644", b""))
             kind = choose.random()
             if kind < 0.1:
@@ -137,7 +134,8 @@ class _Woven:
                 files[name] = (b"100755" if mode == b"100644" else b"100644", text or self._edited(name, text))
             elif kind < 0.3:  # as it was somewhere, sometime
                 files.pop(name, None)
-                files |= {name: was[name] for was in [choose.choice(self.files)] if name in was}
+                was = choose.choice(self.files)
+                files |= {name: was[name]} if name in was else {}
             else:
                 files[name] = (mode, self._edited(name, text))
         if choose.random() < 0.05:  # a directory in the place of a file, or the other way round
@@ -167,7 +165,7 @@ class _Woven:
         return self._keep(parents, files)
 
     def _edited(self, name: bytes, text: bytes) -> bytes:
-        """Return a text with some lines changed; few different ones, which no other file has, so nothing is a rename."""
+        """Return a text with some lines changed; few different ones. No other file has them, so nothing is a rename."""
         lines, choose = text.split(b"\n"), self.choose
         for _ in range(choose.randint(1, 4)):
             at = choose.randrange(len(lines) + 1)

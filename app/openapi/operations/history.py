@@ -15,8 +15,8 @@ FAMILY = Family(
         "commits.show": Operation(
             id="getCommit",
             summary="Show a commit, with what it changed",
-            text="A commit of the chain, a global commit, of which the changes are those since the one before, or one of"
-            " an imported history. What one may not read is left out.",
+            text="A commit of the chain, a global commit, of which the changes are those since the one before, or an"
+            " imported one. What one may not read is left out.",
             query=("limit", "cursor"),
             answers={200: answer("The commit, and a page of its changes", "Commit", "X-Sluice-Commit")},
             problems=("not-found", "invalid"),

@@ -144,7 +144,7 @@ def history() -> Response:
     return page(
         "history", filters, found.rows, query.limit, position_of, show_rows,
         looked=(int(found.looked.is_imported), found.looked.position) if found.looked else None,
-        together=100, seconds=services().settings.merge_timeout,
+        together=100 if caller().reads_all else 16, seconds=services().settings.merge_timeout,
     )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def _imported(repo: Repository, path: bytes, place: Place | None, before: int | 
         if len(wanted) == limit:
             return PathCommits(touches_of(repo, path, wanted), None)
     rows = touches_of(repo, path, wanted)
-    return PathCommits(rows, Mark(True, looked) if looked and within is not None else None)
+    return PathCommits(rows, Mark(True, looked) if looked else None)  # before the position 0 there is nothing
 
 
 def touches_of(repo: Repository, path: bytes, wanted: Sequence[tuple[int, int]]) -> list[Touch]:

@@ -273,8 +273,12 @@ def test_far_apart_costs_no_more_than_near(
 ) -> None:
     """Cost: a file that changed twice, with a thousand commits and 250 merges in between, is a few look-ups."""
     source = GitRepository(tmp_path / "source")
-    source.git("fast-import", "--quiet", stdin=b"".join(_long(1000)))
+    source.git("fast-import", "--quiet", stdin=b"".join(_long(1004)))
     api = imported(settings, source)
+    page = api.get("/history", limit=1000)
+    rest = api.get("/history", limit=1000, cursor=page["next"])
+    rows = [row["commit"] for row in (*page["items"], *rest["items"])]
+    assert rows == source.git("rev-list", "--date-order", "HEAD").split() and rest["next"] is None
     asked: list[int] = []
     plain = Archive.look_up
 
@@ -339,6 +343,23 @@ def test_a_walk_that_is_too_long_is_refused_by_name_or_ends_a_blame(
     if aside:
         refused = api.get(f"/compare/{old}...{aside[0]}", 422)["errors"][0]
         assert refused["field"] == "range" and "MOST_WALKED" in refused["message"]
+
+
+def test_a_renamed_file_begins_with_its_new_path(settings: Settings, unsent: SimpleQueue[str], tmp_path: Path) -> None:
+    source = GitRepository(tmp_path / "source")
+    source.write("old", "1\n2\n")
+    first = source.commit("Begin")
+    source.git("mv", "old", "new")
+    renamed = source.commit("Rename")
+    source.write("new", "1\n2\n3\n")
+    third = source.commit("Add a line")
+    api = imported(settings, source)
+    rows = [(row["commit"], row["change"]) for row in walk(api, "/history", path="new")]
+    assert rows == [(third, "modified"), (renamed, "added")]
+    assert [(row["commit"], row["change"]) for row in walk(api, "/history", path="old")] == [
+        (renamed, "deleted"), (first, "added")]  # fmt: skip
+    assert blamed(api, "new", third) == [renamed, renamed, third]
+    api.get("/blame", 404, path="old")
 
 
 def test_a_history_that_was_imported_without_a_graph_is_listed(
