@@ -212,11 +212,13 @@ def test_blame_is_that_of_git_through_merges(past: tuple[Api, Judge, random.Rand
 def test_a_blame_in_parts_is_the_whole(past: tuple[Api, Judge, random.Random], monkeypatch: pytest.MonkeyPatch) -> None:
     api, judge, _ = past
     monkeypatch.setattr(blame_module, "MOST_VERSIONS", 2)
-    path = next(path for path in PATHS if judge.is_file(path, "global"))
-    main = api.get("/head")["main"]["commit"]
-    assert blamed(api, path, main) == judge.blame(path, main)
-    whole = api.get("/blame", path=path)
-    assert whole["limit"] == "blame_versions" and {each["kind"] for each in whole["items"]} <= {"chain", "imported"}
+    limits = set()
+    for commit in (api.get("/head")["main"]["commit"], judge.imported[0], judge.imported[9]):
+        for path in PATHS[:3]:
+            if judge.is_file(path, commit):
+                assert blamed(api, path, commit) == judge.blame(path, commit)
+                limits.add(api.get("/blame", path=path, commit=commit)["limit"])
+    assert "blame_versions" in limits
 
 
 def test_comparisons_are_those_of_git(past: tuple[Api, Judge, random.Random]) -> None:
