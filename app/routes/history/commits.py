@@ -204,8 +204,8 @@ def _commit_json(place: Place) -> Json:
     if who.reads_all:
         shown["tree"] = commit.tree.hex()
     if place.changeset is None or place.state is None:
-        is_imported = place.kind is CommitKind.IMPORTED
-        if who.reads_all or (is_imported and knows(services().repo, who, commit)):
+        came_with_import = place.kind in (CommitKind.IMPORTED, CommitKind.FIRST)  # the empty beginning changes nothing
+        if who.reads_all or (came_with_import and knows(services().repo, who, commit)):
             shown |= said(commit)
         return shown
     if place.changeset in (known := told([(place.changeset, place.state)])):
