@@ -416,7 +416,7 @@ def test_what_an_imported_commit_says_is_for_who_may_read_all_that_it_changed(
     def told(client: Api, at: str, status: int = 200, **query: Any) -> Json:
         answer = client.http.get("/v1" + at, query_string=query)
         assert answer.status_code == status, answer.data
-        if client is not bob:
+        if client is ada or client is eve:
             for hidden in ("vault", "Both", "hush", "Shut", "secret", "Merge of"):
                 assert hidden not in answer.get_data(as_text=True)
         return answer.get_json(force=True)
