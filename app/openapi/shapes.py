@@ -69,6 +69,13 @@ _OF_TOUCH: dict[str, Shape] = {
     "changeset": ULID, "slice": ULID, "status": "Status", "author": _AUTHOR, "time": SHOWN_TIME, "message": TEXT,
     "submitter": TEXT, "labels": _LABELS,
 }  # fmt: skip
+_KIND_OF_TOUCH: Shape = {
+    "type": "string",
+    "enum": ["chain", "imported"],
+    "description": "Of a changeset, or of an imported history",
+}
+# Of an imported commit also who committed it, and when.
+_SAID_BESIDE: dict[str, Shape] = {"message_cut": FLAG, "committer": _AUTHOR, "committed": SHOWN_TIME}
 _CHANGED: dict[str, Shape] = {
     "change": {"type": "string", "enum": ["added", "modified", "deleted"]},
     "old": or_null("Version"), "new": or_null("Version"),
@@ -285,14 +292,18 @@ SHAPES: dict[str, Json] = {
         {"tree": OID, **_OF_TOUCH, "committer": _AUTHOR, "committed": SHOWN_TIME},
         "A page of what it changed, and the commit as far as the caller may know of it",
     ),
-    "PathCommit": thing({"commit": OID, **_CHANGED}, {**_OF_TOUCH, "message_cut": FLAG}),
-    "BlamedLines": thing({"start": COUNT, "lines": COUNT, "commit": OID}, {**_OF_TOUCH, "message_cut": FLAG}),
+    "PathCommit": thing({"commit": OID, "kind": _KIND_OF_TOUCH, **_CHANGED}, {**_OF_TOUCH, **_SAID_BESIDE}),
+    "BlamedLines": thing(
+        {"start": COUNT, "lines": COUNT, "commit": OID, "kind": _KIND_OF_TOUCH}, {**_OF_TOUCH, **_SAID_BESIDE}
+    ),
     "Blame": thing({
         "items": many("BlamedLines"),
-        "older": {**many(thing({"start": COUNT, "lines": COUNT, "source": COUNT})),
+        "older": {**many(thing({"start": COUNT, "lines": COUNT, "source": COUNT, "before": OID})),
                   "description": "Lines that are older still; `source`: the first of them at the commit `before`"},
-        "before": or_null(OID),
-        "limit": {"type": ["string", "null"], "enum": ["blame_versions", "blame_bytes", "history_age", None]},
+        "before": {**or_null(OID), "description": "That of the first lines of `older`"},
+        "limit": {
+            "type": ["string", "null"], "enum": ["blame_versions", "blame_bytes", "blame_commits", "history_age", None],
+        },
     }, {"content": TEXT, "content_base64": BASE64}),
     "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({

@@ -17,6 +17,7 @@ from storage.base.ids import ObjectId
 from storage.base.progress import Progress
 from storage.git.imported.git_output import ended
 from storage.git.run_git import Git, GitFailed
+from storage.importing.graph import index_graph
 from storage.importing.tables import RowSpool
 from storage.lookup.imported import COMMITS, digest_of, rows_of_path
 
@@ -29,6 +30,7 @@ _SHOWN_EVERY = 1000
 
 def index_paths(git: Git, tip: str, commits: int, folder: Path, rows: RowSpool, progress: Progress) -> None:
     """Add the rows of all commits that `tip` reaches, and of all paths that they changed. Raises GitFailed."""
+    index_graph(git, tip, rows)
     pairs = _Pairs(folder)
     number = -1
     paths: set[bytes] = set()

@@ -53,6 +53,13 @@ def imported_commits_of(archive: Archive, path: bytes, before: int | None, limit
     archive for the path, one for the rows of the page, and one for its commits, all of them together. Raises
     Unavailable.
     """
+    found = imported_numbers_of(archive, path, before, limit)
+    commits = archive.look_up(COMMITS, list(dict.fromkeys(str(number) for _, number in found)))
+    return [Change(position, commits[str(number)]) for position, number in found]
+
+
+def imported_numbers_of(archive: Archive, path: bytes, before: int | None, limit: int) -> list[tuple[int, int]]:
+    """Return positions and numbers of commits as `imported_commits_of` does commits. Raises Unavailable."""
     digest = digest_of(path)
     first = archive.look_up(CHANGES, [_name(digest, 0)]).get(_name(digest, 0))
     if first is None:
@@ -67,9 +74,32 @@ def imported_commits_of(archive: Archive, path: bytes, before: int | None, limit
     for row in rows:
         at = _IN_FIRST + (row - 1) * _IN_ROW
         by_position |= enumerate(_MORE.unpack_from(found[_name(digest, row)]), at)
-    wanted = [(position, str(by_position[position])) for position in range(end - 1, start - 1, -1)]
-    commits = archive.look_up(COMMITS, list(dict.fromkeys(name for _, name in wanted)))
-    return [Change(position, commits[name]) for position, name in wanted]
+    return [(position, by_position[position]) for position in range(end - 1, start - 1, -1)]
+
+
+def count_of_path(archive: Archive, path: bytes) -> int:
+    """Return how many imported commits changed a path. Raises Unavailable."""
+    name = _name(digest_of(path), 0)
+    first = archive.look_up(CHANGES, [name]).get(name)
+    return _FIRST.unpack_from(first)[0] if first is not None else 0
+
+
+def position_up_to(archive: Archive, path: bytes, number: int) -> int:
+    """Return how many of the commits that changed a path have this number or a lower one: that of the page behind it.
+
+    Costs a look-up for each halving of their count. Raises Unavailable.
+    """
+    low, high = 0, count_of_path(archive, path)
+    if path == b"/":
+        return min(high, number + 1)  # it has them all
+    while low < high:
+        middle = (low + high) // 2
+        [(_, found)] = imported_numbers_of(archive, path, middle + 1, 1)
+        if found <= number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _row_of(position: int) -> int:

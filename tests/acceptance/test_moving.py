@@ -48,6 +48,8 @@ def test_a_repository_moves_command_by_command(new_stack: Callable[..., Stack], 
     assert printed["git -C check.git for-each-ref refs/tags"].splitlines() == tags and tags
     shown = printed["git -C after.git log --oneline --max-count=3 next"]
     assert "The first change after the move" in shown and tip[:7] in shown
+    landed, old_tip = printed["sluice log / --number 2"].splitlines()
+    assert landed.endswith("Ada: The first change after the move") and old_tip.startswith(tip[:12])
     again = subprocess.run(
         ["sluice", "import", "code.git", "--ref", "main~1"], cwd=folder, env=names, capture_output=True, text=True,
         check=False,

@@ -34,13 +34,13 @@ def command(client: Client, path: str, commit: str | None, as_json: bool) -> Non
     else:
         _show(found)
     if found["older"]:
-        tell(f"older lines ({found['limit']}): sluice blame {path} --commit {found['before']}")
+        for before in dict.fromkeys(each["before"] for each in found["older"]):
+            tell(f"older lines ({found['limit']}): sluice blame {path} --commit {before}")
 
 
 def _spans(found: Json) -> list[Json]:
-    """Return all runs of lines in order; those that are older name the commit at which to ask for them."""
-    older = [{**each, "before": found["before"]} for each in found["older"]]
-    return sorted([*found["items"], *older], key=lambda span: int(span["start"]))
+    """Return all runs of lines in order; those that are older have `before`, the commit at which to ask for them."""
+    return sorted([*found["items"], *found["older"]], key=lambda span: int(span["start"]))
 
 
 def _show(found: Json) -> None:
@@ -57,7 +57,7 @@ def _show(found: Json) -> None:
 def _head(span: Json) -> str:
     if "before" in span:
         return f"^{span['before'][: _SHORT - 1]} ("
-    if "changeset" not in span:
+    if "time" not in span:
         return f"{span['commit'][:_SHORT]} ("
     name = span["author"]["name"] if "author" in span else ""
     return f"{span['commit'][:_SHORT]} ({name} {span['time'][:10]}"

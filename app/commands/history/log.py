@@ -76,9 +76,10 @@ def _show(commit: Json, merged: list[Json], names: dict[str, str]) -> None:
 
 def _show_touch(touch: Json) -> None:
     line = Text.assemble((touch["commit"][:_SHORT], "cyan"), f" {touch['change']:<8}")
-    if "changeset" in touch:
-        line.append(f" {touch['changeset']} {touch['time'][:10]}")
+    if "time" in touch:
+        line.append(f" {touch['changeset']}" if "changeset" in touch else f" {touch['kind']:<26}")
+        line.append(f" {touch['time'][:10]}")
         line.append(f" {touch['author']['name']}: {touch['message']}" if "author" in touch else "")
     else:
-        line.append(" (a changeset that you may not read)")
+        line.append(" (of paths that you may not all read)")
     console.print(line, soft_wrap=True)

@@ -15,8 +15,8 @@ FAMILY = Family(
         "commits.show": Operation(
             id="getCommit",
             summary="Show a commit, with what it changed",
-            text="A commit of the chain, or a global commit, of which the changes are those since the one before. What"
-            " one may not read is left out.",
+            text="A commit of the chain, a global commit, of which the changes are those since the one before, or an"
+            " imported one. What one may not read is left out.",
             query=("limit", "cursor"),
             answers={200: answer("The commit, and a page of its changes", "Commit", "X-Sluice-Commit")},
             problems=("not-found", "invalid"),
@@ -24,7 +24,8 @@ FAMILY = Family(
         "commits.history": Operation(
             id="getHistory",
             summary="List the commits that changed a path, newest first",
-            text="Of a file, by `path`; of a directory, by `prefix`; without both of everything, for readers of `/`.",
+            text="Of a file, by `path`; of a directory, by `prefix`; without both of everything, for readers of `/`."
+            " Behind what is committed here stands what was imported.",
             query=("limit", "cursor", "path", "prefix", "encoding", "slice", "commit"),
             meanings={
                 "path": "The file.",

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from msgspec import to_builtins
 
+from app.access.commits import knows
 from app.access.current import caller
-from app.access.visibility import visible
 from app.protocol import cursors
-from app.protocol.history.moments import shown_moment
 from app.protocol.history.names import load_range
 from app.protocol.problems import Problem, invalid, not_found
 from app.protocol.queries import Query, load_oid, load_query
-from app.routes.changeset_facts import said_json
 from app.routes.files.contents import Contents
 from app.routes.files.diffs import Changed, shown_diff, text_json
+from app.routes.history.touches import Told, said, told, told_of
 from app.routes.pages import of_commit, page
 from app.routes.slices import find_slice
 from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
 from storage.access.policy import Right
-from storage.base.ids import ChangesetId, ObjectId, oid_of
-from storage.git.objects import EMPTY_TREE, Ident, Version
+from storage.base.ids import ObjectId, oid_of
+from storage.git.objects import EMPTY_TREE, Version
 from storage.git.paths import as_text, recorded_path
 from storage.log.records import RecordedVersion
-from storage.operations.listed import TOP
 from storage.operations.tags import tag_of
-from storage.operations.versions.blame import Blamed, NoLines, Span, blame
-from storage.operations.versions.comparison import changed_behind, compare
-from storage.operations.versions.path_history import Touch, touches
-from storage.operations.versions.places import CommitUnknown, Place, imported_place, place_of
-from storage.queue import ChangesetState
+from storage.operations.versions.ancestry import WalkTooLong
+from storage.operations.versions.blame import Blamed, Span, blame
+from storage.operations.versions.blame_parts import NoLines, Older
+from storage.operations.versions.comparison import Compared, NothingInCommon, changed_behind, compare
+from storage.operations.versions.imported_history import Mark, path_commits
+from storage.operations.versions.path_history import Touch
+from storage.operations.versions.places import CommitKind, CommitUnknown, Place, imported_place, place_of
 from storage.view.tags import tags_of
 
 routes = Blueprint("commits", __name__)
@@ -53,10 +53,7 @@ def show(commit: str) -> Response:
     oid = ObjectId(load_oid(commit, "commit"))
     query = load_query(request.args, services().settings, "limit", "cursor")
     repo = services().repo
-    try:
-        place = place_of(repo, oid)
-    except CommitUnknown:
-        place = _imported(oid)
+    place = _shown_place(oid)
     parents = place.commit.parents
     old = repo.objects.commit(parents[0]).tree if parents else EMPTY_TREE
     filters = {"commit": commit}
@@ -87,7 +84,7 @@ def comparison(ends: str) -> Response:
         start = bytes(after)  # type: ignore[arg-type]
     else:
         start = b""
-    compared = compare(repo, first, second)
+    compared = _compared(first, second)
     base = repo.objects.commit(compared.merge_base)
     rows, looked = _readable(base.tree, second.commit.tree, start, query.limit + 1)
     contents = Contents()
@@ -108,6 +105,15 @@ def comparison(ends: str) -> Response:
     return of_commit(shown, second.oid.hex())
 
 
+def _compared(first: Place, second: Place) -> Compared:
+    try:
+        return compare(services().repo, first, second, caller().reads_all)
+    except WalkTooLong as error:
+        raise invalid("range", str(error)) from None
+    except NothingInCommon:
+        raise invalid("range", "is of two commits that have none in common") from None
+
+
 @routes.get("/history")
 @confirm_refusals
 def history() -> Response:
@@ -120,21 +126,28 @@ def history() -> Response:
         raise not_found("path", as_text(path))
     slice_id = find_slice(query.slice).id if query.slice is not None else None
     filters = {"path": recorded_path(path), "slice": slice_id, "commit": query.commit.hex() if query.commit else None}
+    after = None
     if query.cursor is not None:
-        before = int(cursors.decode(query.cursor, "history", filters, (int,))[0])
-    else:
-        before = _place(ObjectId(query.commit)).position + 1 if query.commit else TOP
-    repo = services().repo
-    found = touches(repo, path, slice_id, min(before, TOP), query.limit + 1)
+        is_imported, position = cursors.decode(query.cursor, "history", filters, (int, int))
+        after = Mark(bool(is_imported), int(position))
+    place = _place(ObjectId(query.commit)) if query.commit else None
+    try:
+        found = path_commits(services().repo, path, slice_id, place, after, query.limit + 1)
+    except WalkTooLong as error:
+        raise invalid("commit", str(error)) from None
 
     def show_rows(batch: Sequence[Touch]) -> Iterator[Json]:
-        told = _told([(touch.changeset, touch.state) for touch in batch])
+        told = told_of(batch)
         for touch in batch:
-            yield _touch_json(touch, told) | _versions(touch.old, touch.new)
+            yield {"commit": touch.oid.hex()} | told[touch.oid] | _versions(touch.old, touch.new)
+
+    def position_of(touch: Touch) -> cursors.Position:
+        return int(touch.changeset is None), touch.position
 
     return page(
-        "history", filters, found.rows, query.limit, lambda row: (row.position,), show_rows, looked=found.looked,
-        together=100,
+        "history", filters, found.rows, query.limit, position_of, show_rows,
+        looked=(int(found.looked.is_imported), found.looked.position) if found.looked else None,
+        together=100 if caller().reads_all else 16, seconds=services().settings.merge_timeout,
     )  # fmt: skip
 
 
@@ -151,6 +164,8 @@ def lines() -> Response:
     at = ObjectId(query.commit) if query.commit else oid_of(repo.view.head().main)
     try:
         found = blame(repo, query.path, _place(at))
+    except WalkTooLong as error:
+        raise invalid("commit", str(error)) from None
     except NoLines as error:
         raise invalid("path", str(error)) from None
     if found is None:
@@ -159,40 +174,26 @@ def lines() -> Response:
 
 
 def _blame_json(found: Blamed) -> Json:
-    told = _told([(span.touch.changeset, span.touch.state) for span in found.spans])
+    told = told_of(span.touch for span in found.spans)
     return {
         "items": [_span_json(span, told) for span in found.spans],
-        "older": [{"start": each.start + 1, "lines": each.count, "source": each.source + 1} for each in found.older],
-        "before": found.before.hex() if found.before else None,
+        "older": [_older_json(each) for each in found.older],
+        "before": found.older[0].before.hex() if found.older else None,
         "limit": found.limit,
         **text_json("content", found.text),
     }
 
 
-def _span_json(span: Span, told: Mapping[ChangesetId, Json]) -> Json:
-    return {"start": span.start, "lines": span.count, **_touch_json(span.touch, told)}
+def _span_json(span: Span, told: Told) -> Json:
+    oid = span.touch.oid
+    return {"start": span.start, "lines": span.count, "commit": oid.hex(), **told[oid]}
 
 
-def _touch_json(touch: Touch, told: Mapping[ChangesetId, Json]) -> Json:
-    """Return a commit that changed a path, with what the caller may know of its changeset."""
-    shown: Json = {"commit": touch.oid.hex()}
-    if touch.changeset not in told:
-        return shown
-    return shown | {"changeset": touch.changeset, "time": shown_moment(touch.commit.author)} | told[touch.changeset]
-
-
-def _told(wanted: Sequence[tuple[ChangesetId, ChangesetState]]) -> dict[ChangesetId, Json]:
-    """Return what is told of changesets of which the caller may know."""
-    states = dict(wanted)
-    seen = visible(services().repo, caller(), states)
-    told: dict[ChangesetId, Json] = {}
-    for changeset, state in states.items():
-        if changeset in seen and (outcome := state.outcome):
-            told[changeset] = {"slice": outcome.slice, "status": state.status}
-            told[changeset] |= said_json(state.facts) if state.facts else {}
-            if outcome.by:
-                told[changeset]["submitter"] = outcome.by.principal
-    return told
+def _older_json(older: Older) -> Json:
+    lines = older.lines
+    return {
+        "start": lines.start + 1, "lines": lines.count, "source": lines.source + 1, "before": older.before.hex()
+    }  # fmt: skip
 
 
 def _commit_json(place: Place) -> Json:
@@ -206,28 +207,14 @@ def _commit_json(place: Place) -> Json:
     if who.reads_all:
         shown["tree"] = commit.tree.hex()
     if place.changeset is None or place.state is None:
-        if who.reads_all:
-            shown |= _said(place)
+        came_with_import = place.kind in (CommitKind.IMPORTED, CommitKind.FIRST)  # the empty beginning changes nothing
+        if who.reads_all or (came_with_import and knows(services().repo, who, commit)):
+            shown |= said(commit)
         return shown
-    if place.changeset in (told := _told([(place.changeset, place.state)])):
-        about = {name: value for name, value in told[place.changeset].items() if name != "message_cut"}
-        shown |= {"changeset": place.changeset} | about | _said(place)
+    if place.changeset in (known := told([(place.changeset, place.state)])):
+        about = {name: value for name, value in known[place.changeset].items() if name != "message_cut"}
+        shown |= {"changeset": place.changeset} | about | said(commit)
     return shown
-
-
-def _said(place: Place) -> Json:
-    commit = place.commit
-    return {
-        "author": _person(commit.author),
-        "time": shown_moment(commit.author),
-        "committer": _person(commit.committer),
-        "committed": shown_moment(commit.committer),
-        "message": commit.message,
-    }
-
-
-def _person(who: Ident) -> Json:
-    return {"name": who.name, "email": who.email}
 
 
 def _change_json(changed: Changed) -> Json:
@@ -278,19 +265,22 @@ def _path(query: Query) -> bytes:
 
 def _place(oid: ObjectId) -> Place:
     """Return where a commit stands, or refuse."""
+    place = _shown_place(oid)
+    if place.kind is CommitKind.IMPORTED and place.number is None:
+        raise _no_commit(oid.hex())  # of a history without a graph
+    return place
+
+
+def _shown_place(oid: ObjectId) -> Place:
+    """Return a commit that can be shown, or refuse."""
     repo = services().repo
     try:
         return place_of(repo, oid)
     except CommitUnknown:
-        raise _no_commit(oid.hex()) from None
-
-
-def _imported(oid: ObjectId) -> Place:
-    """Return a commit of an imported history, or refuse."""
-    try:
-        return imported_place(services().repo, oid)
-    except CommitUnknown:
-        raise _no_commit(oid.hex()) from None
+        try:
+            return imported_place(repo, oid)
+        except CommitUnknown:
+            raise _no_commit(oid.hex()) from None
 
 
 def _named(name: str) -> ObjectId:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from storage.backends.turns import breathe
-from storage.base.errors import Refused
 from storage.base.ids import ObjectId, oid_of
 from storage.git.objects import REGULAR_MODES, Version
 from storage.git.threeway import is_binary
 from storage.log.entry import SLOTS, Commits
+from storage.lookup.imported_graph import ImportedGraph
 from storage.operations import history
-from storage.operations.versions.line_blame import Blame, Lines, joined
+from storage.operations.versions.blame_parts import Found, Limit, NoLines, Older
+from storage.operations.versions.imported_blame import blame_imported
+from storage.operations.versions.line_blame import Blame, joined
 from storage.operations.versions.path_history import Touch, touches, version_at
-from storage.operations.versions.places import Place
+from storage.operations.versions.places import CommitKind, Place, newest_imported
 from storage.repository import Repository
 
 MOST_VERSIONS = 200
@@ -25,18 +26,6 @@ MOST_LOOKS = 4
 """How often it reads on in the log, where the file's versions have left the view."""
 _TOGETHER = 50
 _AHEAD_BYTES = 4 << 20
-
-
-class NoLines(Refused):
-    """What stands at the path has no lines of which one could tell who wrote them; the text says why."""
-
-
-class Limit(StrEnum):
-    """Why a blame has not come to the beginning of its file."""
-
-    VERSIONS = "blame_versions"
-    BYTES = "blame_bytes"
-    ENTRIES = "history_age"  # the log had to be read for more than one call reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +39,56 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Blamed:
-    """The lines of a file, in order; those of `older` are those that are older than the oldest version looked at."""
+    """The lines of a file, in order; those of `older` are older than the oldest versions looked at."""
 
     text: bytes
     spans: list[Span]
-    older: list[Lines]  # in order; their source are lines of the file as it stands at the commit `before`
+    older: list[Older]
     limit: Limit | None  # why there are any
-    before: ObjectId | None  # the commit at which these are to be asked for
 
 
 def blame(repo: Repository, path: bytes, place: Place) -> Blamed | None:
     """Return who wrote which line of a file as it stands at a commit; None where it has none.
 
-    Costs its versions: two look-ups and a line diff each. Raises NoLines and Unavailable.
+    Costs its versions: two look-ups and a line diff each. Raises NoLines, WalkTooLong and Unavailable.
     """
     version = version_at(repo, place.commit.tree, path)
     if version is None:
         return None
     text = _text(repo, version)
     walk = _Walk(repo, path, Blame.of(text), text, place)
-    while walk.asked.open and walk.limit is None and walk.go_on():
-        pass
-    numbered = joined(walk.found)
-    spans = [Span(start + 1, count, walk.seen[number]) for start, count, number in numbered]
-    left = sorted(walk.asked.open)
-    return Blamed(text, spans, left, walk.limit, walk.reached if left else None)
+    found = walk.found
+    if place.kind is not CommitKind.IMPORTED:
+        while walk.asked.open and found.limit is None and walk.go_on():
+            pass
+    if walk.asked.open and found.limit is None:
+        graph = ImportedGraph(repo.archive)
+        newest = newest_imported(graph, place)
+        if newest is not None:
+            blame_imported(repo, path, graph, newest, walk.asked.open, found, walk.reached)
+            walk.asked.open = []
+    found.older += [Older(lines, walk.reached) for lines in walk.asked.open]
+    spans = [Span(start + 1, count, found.seen[number]) for start, count, number in joined(found.lines)]
+    return Blamed(text, spans, sorted(found.older), found.limit)
 
 
 @dataclass(slots=True)
 class _Walk:
-    """The way back through the versions of a file."""
+    """The way back through the versions of a file that are committed here, which are in one order."""
 
     repo: Repository
     path: bytes
     asked: Blame
     text: bytes  # of the version that has been reached
     place: Place
-    found: list[tuple[Lines, int]] = field(default_factory=list)  # lines, with the number of what they came with
-    seen: list[Touch] = field(default_factory=list)
-    limit: Limit | None = None
+    found: Found = field(init=False)
     reached: ObjectId = field(init=False)  # a commit that has this version
     _before: int = field(init=False)
-    _read: int = field(init=False)
     _looks: int = 0
 
     def __post_init__(self) -> None:
-        self.reached, self._before, self._read = self.place.oid, self.place.position + 1, len(self.text)
+        self.reached, self._before = self.place.oid, self.place.position + 1
+        self.found = Found(MOST_VERSIONS, MOST_BYTES, len(self.text))
 
     def go_on(self) -> bool:
         """Look at the next versions; tell whether there may be more."""
@@ -104,32 +97,26 @@ class _Walk:
         self.repo.kinds.of(olds)  # which is remembered, as the contents are
         self.repo.objects.prefetch(olds, _AHEAD_BYTES)
         for touch in page.rows:
-            if not self.asked.open or self.limit is not None:
+            if not self.asked.open or self.found.limit is not None:
                 return False
             self._step(touch)
             breathe()  # others may run: a diff of large texts takes long
         if page.looked is None:
             return len(page.rows) == _TOGETHER
         self._before, self._looks = page.looked, self._looks + 1
-        if self._looks == MOST_LOOKS and self.asked.open and self.limit is None:
-            self.limit = Limit.ENTRIES
+        if self._looks == MOST_LOOKS and self.asked.open and self.found.limit is None:
+            self.found.limit = Limit.ENTRIES
             self.reached = _tip_before(self.repo, page.looked) or self.reached
         return True
 
     def _step(self, touch: Touch) -> None:
         old = touch.old if touch.old is not None and touch.old.mode in REGULAR_MODES else None
         size = _size(self.repo, old) if old else 0
-        if len(self.seen) == MOST_VERSIONS or self._read + size > MOST_BYTES:
-            if not self.seen:
-                raise NoLines(
-                    f"the version before {touch.oid.hex()} has {size} bytes; at most {MOST_BYTES} are compared"
-                )
-            self.limit = Limit.VERSIONS if len(self.seen) == MOST_VERSIONS else Limit.BYTES
+        if not self.found.has_room(touch, size):
             return
         older = self.repo.objects.blob(old.oid) if old else None
-        self.found += [(lines, len(self.seen)) for lines in self.asked.step(self.text, older)]
-        self.seen.append(touch)
-        self.text, self._read, self._before = older or b"", self._read + size, touch.position
+        self.found.take(touch, self.asked.step(self.text, older), size)
+        self.text, self._before = older or b"", touch.position
         self.reached = touch.commit.parents[0]
 
 

@@ -7,7 +7,7 @@ tree and in that of the commit before it: so a put of what was there already, an
 digest, are no versions.
 
 What was taken over with its history stands before the first entry, and has an index of its own: a list that has come
-to its end here goes on there.
+to its end here goes on in imported_history.py.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _TOGETHER, _BESIDE = 100, 4
 class Touch:
     """A commit that changed what stands at a path."""
 
-    position: int
-    changeset: ChangesetId
-    state: ChangesetState
+    position: int  # in the log; of an imported commit among those that changed the path
     oid: ObjectId
     commit: Commit
-    old: Version | None  # what stood there before
+    old: Version | None  # what stood there before: in its first parent
     new: Version | None
+    changeset: ChangesetId | None = None  # None of an imported one, as what follows
+    state: ChangesetState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,6 @@ def touches(repo: Repository, path: bytes, slice_id: str | None, before: int, li
                 return Touches(found, None)
         looked_at += len(some.rows)
         if some.looked is not None or len(some.rows) < together:
-            # With `looked` None this is where the log begins: the seam at which an imported history goes on.
             return Touches(found, some.looked)
         before = some.rows[-1][1]
         if looked_at >= MOST_LOOKED_AT:
@@ -106,7 +105,7 @@ def _real(
     for (changeset, position), oid, commit, parent in zip(of_path, oids, commits, before, strict=True):
         state, old, new = states[changeset], versions[parent.tree], versions[commit.tree]
         if old != new or path == b"/":  # without a path Git lists those that change nothing, too
-            yield Touch(position, changeset, state, oid, commit, old, new)
+            yield Touch(position, oid, commit, old, new, changeset, state)
 
 
 def _commits(repo: Repository, oids: Sequence[ObjectId]) -> list[Commit]:

@@ -16,13 +16,14 @@ from storage.git.trailers import CHANGESET_ID, changeset_of_old, trailers
 from storage.log.entry import SLOTS, Commits, GlobalCommit, log_position
 from storage.log.records import Status
 from storage.lookup.imported import imported_commits_of
+from storage.lookup.imported_graph import ImportedGraph
 from storage.operations import history
 from storage.queue import ChangesetState
 from storage.repository import Repository
 
 
 class CommitUnknown(Refused):
-    """There is no such commit in the chain, nor a global one; the text is its id."""
+    """There is no such commit in the chain, nor a global or an imported one; the text is its id."""
 
 
 class CommitKind(StrEnum):
@@ -45,6 +46,7 @@ class Place:
     changeset: ChangesetId | None = None  # of one of the chain
     state: ChangesetState | None = None  # that changeset's
     merged: GlobalCommit | None = None  # what a global one merged
+    number: int | None = None  # of an imported one, in the graph of its history; None: that has none
 
 
 def place_of(repo: Repository, oid: ObjectId) -> Place:
@@ -61,7 +63,7 @@ def place_of(repo: Repository, oid: ObjectId) -> Place:
             position = log_position(outcome.seq, outcome.index)
             return Place(oid, commit, CommitKind.CHAIN, position, changeset, state)
     merged = history.global_commit(repo, oid.hex())
-    if merged is None:  # the seam for commits of an imported history, which have no entry of their own
+    if merged is None:  # an imported one has no entry of its own: `imported_place` finds it
         raise CommitUnknown(oid.hex())
     kind = CommitKind.GLOBAL if merged.changesets else CommitKind.FIRST
     return Place(oid, commit, kind, log_position(merged.through, SLOTS - 1), merged=merged)
@@ -69,10 +71,28 @@ def place_of(repo: Repository, oid: ObjectId) -> Place:
 
 def imported_place(repo: Repository, oid: ObjectId) -> Place:
     """Return an imported commit, which is before everything in the log. Raises CommitUnknown and Unavailable."""
-    # What is stored, and what no entry made, came with the import: writers store no commits.
-    if not imported_commits_of(repo.archive, b"/", None, 1) or repo.objects.commit_tree(oid) is None:
+    number = ImportedGraph(repo.archive).number_of(oid)
+    # A history that an earlier version imported has no numbers by ids. What is stored, and what no entry made, came
+    # with the import all the same: writers store no commits.
+    if number is None and not imported_commits_of(repo.archive, b"/", None, 1):
         raise CommitUnknown(oid.hex())
-    return Place(oid, repo.objects.commit(oid), CommitKind.IMPORTED, 0)
+    if repo.objects.commit_tree(oid) is None:
+        raise CommitUnknown(oid.hex())
+    return Place(oid, repo.objects.commit(oid), CommitKind.IMPORTED, 0, number=number)
+
+
+def newest_imported(graph: ImportedGraph, place: Place) -> int | None:
+    """Return the number of the newest imported commit that a commit has, itself if it is one; None where there is none.
+
+    None also of a history without a graph. Raises Unavailable.
+    """
+    if place.kind is CommitKind.IMPORTED:
+        return place.number
+    newest = graph.newest()
+    # The empty commit of a log's first entry has nothing, also where a history was imported behind it.
+    if newest is None or (place.kind is CommitKind.FIRST and graph.commits([newest])[newest] != place.oid):
+        return None
+    return newest
 
 
 def changeset_of(commit: Commit) -> ChangesetId | None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from storage.base.settings import Settings
+from storage.importing import import_history
+from storage.operations.slices import define
 from storage.operations.versions import blame as blame_module
+from storage.repository import Repository
+from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api
 from tests.support.collisions import Run, runner
 from tests.support.command_line import objects
-from tests.support.world import Files, item
+from tests.support.git_repository import GitRepository
+from tests.support.world import Files, World, item
 
 
 @pytest.fixture
@@ -73,6 +80,34 @@ def test_blame_shows_each_line_with_its_commit(api: Api, run: Run, monkeypatch: 
     limited = run("blame", "f")
     assert limited.stdout_bytes.startswith(b"^" + one[:11].encode())
     assert f"--commit {one}" in limited.stderr and "blame_versions" in limited.stderr
+
+
+def test_commands_go_back_through_an_imported_history(
+    settings: Settings, unsent: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = GitRepository(tmp_path / "source")
+    source.write("f", "1\n")
+    first = source.commit("Begin")
+    source.write("f", "1\n2\n")
+    second = source.commit("Go on")
+    repo = Repository(settings)
+    import_history(repo, source.path)
+    run_upkeep(repo)
+    api = Api(settings, World(repo, define(repo, "all", ["/"])))
+    _, third = land(api, {"f": b"1\n2\n3\n"}, "Land")
+    with runner(api, monkeypatch) as run:
+        lines = run("log", "f").stdout.splitlines()
+        assert [line[:12] for line in lines] == [third[:12], second[:12], first[:12]]
+        assert "modified imported " in lines[1] and lines[1].endswith(" Ada: Go on")
+        assert [row["commit"] for row in objects(run("log", "f", "--commit", second, "--json").stdout)] == [
+            second, first]  # fmt: skip
+        lines = run("blame", "f").stdout.splitlines()
+        assert [line[:12] for line in lines] == [first[:12], second[:12], third[:12]] and " (Ada 2023-11-15" in lines[0]
+        shown = run("show", second).stdout
+        assert "Author: Ada <ada@example.org>" in shown and "    Go on\n" in shown and "\n+2\n" in shown
+        monkeypatch.setattr(blame_module, "MOST_VERSIONS", 1)
+        limited = run("blame", "f")
+        assert f"--commit {second}" in limited.stderr and limited.stdout.startswith(f"^{second[:11]} (")
 
 
 def test_tags_are_made_listed_moved_and_deleted(api: Api, run: Run) -> None:
