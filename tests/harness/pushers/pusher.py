@@ -276,7 +276,7 @@ class Pusher(threading.Thread):
         """Write a line of its own into some file: a shared one, a hot one, a new one, or one of its own."""
         line = f"{key}.{number}"
         own = sorted((folder / "own" / self.name).glob("*.txt"))
-        match self._rng.choices(["shared", "new", "own", "hot"], [10, 6, 3, 1])[0]:
+        match self._rng.choices(["shared", "new", "own", "hot"], [10, 6, 3, 3])[0]:
             case "shared":
                 file = folder / self._rng.choice(SHARED)
                 lines = file.read_text().splitlines()
