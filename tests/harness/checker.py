@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tests.harness.evidence import Commit, Evidence
 from tests.harness.history import FINAL, Edit, History, Json, Submission
+from tests.harness.pushers.judge import PUSH_RULES
 from tests.harness.rights.judge import RIGHTS_RULES
 
 _SHOWN = 12
@@ -303,20 +304,22 @@ RULES: tuple[Rule, ...] = (
     _git_finds_no_fault,
     _verify_finds_no_difference,
     *RIGHTS_RULES,
+    *PUSH_RULES,
 )
 
 
 def outcomes(history: History, evidence: Evidence) -> Counter[str]:
     """Return how many accepted changesets came to which end; some of the rejected apart, by their reason."""
     counted: Counter[str] = Counter()
+    as_it_is = {told.key for told in history.told if told.changeset is None}
     for submission in history.submissions.values():
-        counted.update(_end(submission, evidence))
+        counted.update(_end(submission, evidence, as_it_is))
     return counted
 
 
-def _end(submission: Submission, evidence: Evidence) -> Iterator[str]:
+def _end(submission: Submission, evidence: Evidence, as_it_is: set[str]) -> Iterator[str]:
     if not submission.ids:
-        yield "unknown" if submission.unknown else "refused"
+        yield "landed" if submission.key in as_it_is else "unknown" if submission.unknown else "refused"
     for changeset in submission.ids:
         answer = evidence.final[changeset]
         document = answer.document if answer.status == 200 else {}

@@ -20,6 +20,7 @@ from storage.log.entry import Access
 from storage.log.log import follow
 from storage.repository import Repository
 from tests.harness.history import Edit, FileAnswer, History, Json
+from tests.harness.pushers.judge import Cloned
 from tests.harness.rights.judge import DecidedBy, Limit, LoggedRights
 from tests.harness.wire import Answer, Wire
 
@@ -29,7 +30,7 @@ _ASKERS = 4
 _ASKED_ALONE = 1_000
 _A_PAGE = 60.0  # seconds for which a page is asked for again
 _SLICE = "everything"  # the one that all of a large history is submitted to
-_KEY = re.compile(r"^Submission (\S+)$", re.MULTILINE)
+KEY = re.compile(r"^Submission (\S+)$", re.MULTILINE)
 _TRAILER = re.compile(r"^Changeset-Id: (\S+)$", re.MULTILINE)
 
 
@@ -67,6 +68,7 @@ class Evidence:
     git: list[str] = field(default_factory=list)  # what Git found fault with
     differences: list[str] = field(default_factory=list)  # what `verify` found
     rights: LoggedRights = field(default_factory=LoggedRights)  # what the log says about rights
+    clones: Cloned | None = None  # what Git gets from the gateway, where somebody pushed
     seconds: float = 0.0
 
 
@@ -180,13 +182,13 @@ def _chain(directory: Path) -> Iterator[Commit]:
         header, _, diff = part.partition("\1")
         heading, _, message = header.partition("\n")
         commit, tree, *parents = heading.split()
-        key = _KEY.search(message)
+        key = KEY.search(message)
         yield Commit(
-            commit, tuple(parents), tree, tuple(_TRAILER.findall(message)), key[1] if key else None, _edits(diff)
+            commit, tuple(parents), tree, tuple(_TRAILER.findall(message)), key[1] if key else None, edits_of_diff(diff)
         )
 
 
-def _edits(diff: str) -> dict[str, Edit]:
+def edits_of_diff(diff: str) -> dict[str, Edit]:
     """Read a diff of files that hold nothing but unique lines."""
     edits: dict[str, tuple[list[str], list[str]]] = {}
     lists: tuple[list[str], list[str]] = [], []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +37,11 @@ class Submission:
     replaces: str | None = None  # the id of the conflicted changeset that it resolves
     sent: float = 0.0  # when it was first sent
     unknown: int = 0  # how many of its tries had no answer, or one that leaves its result open
-    # The ids that a 202 gave it, and when first. More than one only if a repeat was not known for one.
+    # The ids that a 202, or the answer to a push, gave it, and when first. More than one only if a repeat was not known
+    # for one.
     ids: dict[str, float] = field(default_factory=dict)
+    pushed: str = ""  # the id of the commit that was pushed, where it was sent by Git
+    slice: str = ""  # and to which slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,17 @@ class Asked:
     told_ids: tuple[str, ...] = ()  # ids that could be those of changesets, likewise
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a push was told of one of its commits."""
+
+    at: float
+    pusher: str
+    key: str
+    status: str
+    changeset: str | None  # None: the commit is in the slice's history as it is
+
+
 @dataclass(slots=True)
 class IssuedToken:
     """A token that a 201 gave."""
@@ -136,6 +151,10 @@ class History:
         self.tokens: dict[str, IssuedToken] = {}  # by id
         self.policies: dict[str, SetPolicy] = {}  # by mark
         self.ended: set[str] = set()  # changesets with a final status in an answer
+        self.told: list[Told] = []
+        self.branches: set[tuple[str, str]] = set()  # what clones had as the branch: slices and commits
+        self.unsound: list[str] = []  # what Git found fault with in clones that pushers threw away
+        self.by_git: Counter[str] = Counter()  # what pushers did: see pushers/pusher.py
         self.unknown = 0  # requests without an answer, or with one that leaves open what became of them
         self._lock = threading.Lock()
 
@@ -176,6 +195,31 @@ class History:
                 for changeset in submission.ids
             ]
             return sorted(changeset for changeset in accepted if changeset not in self.ended)
+
+    def note_told(self, submission: Submission, status: str, changeset: str | None) -> None:
+        """Note what a push was told of one of its commits."""
+        now = time.monotonic()
+        with self._lock:
+            self.told.append(Told(now, submission.writer, submission.key, status, changeset))
+            if changeset is not None:
+                submission.ids.setdefault(changeset, now)
+                if status in FINAL:
+                    self.ended.add(changeset)
+
+    def note_branch(self, slice_name: str, commit: str) -> None:
+        """Note a commit that a clone had as the branch of a slice."""
+        with self._lock:
+            self.branches.add((slice_name, commit))
+
+    def note_unsound(self, text: str) -> None:
+        """Note what Git found fault with in a clone."""
+        with self._lock:
+            self.unsound.append(text)
+
+    def count(self, what: str) -> None:
+        """Count something that a pusher did."""
+        with self._lock:
+            self.by_git[what] += 1
 
     def note_heads(self, document: Json) -> None:
         """Note an answer about the heads."""

@@ -25,16 +25,25 @@ _RIGHTS = {
     "revoked": "tokens revoked",
     "refused": "requests of guests that were refused (401, 403, 404)",
 }
+_BY_GIT = {
+    "clones": "clones by Git",
+    "pushes": "pushes",
+    "pushes in conflict": "pushes that were refused for a conflict",
+    "pulls": "pulls",
+    "commits asked for": "commits that did not land, asked for by their ids",
+}
 _WIDTH = 130
 _LEGEND = (
     "`kill-…`: kill -9. `freeze-…`: SIGSTOP for longer than locks live, then SIGCONT. `stop-at-…`: the same, before or "
     "after that step of a commit batch. `stop-in-…` and `kill-in-…`: SIGSTOP or kill -9, before or after any step or "
     "call of a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a "
-    "compaction, a garbage collection, an intake or a release; what is killed is the process that does the work, the "
-    "one that waits for it, or its whole node. `redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of "
-    "all, to Redis and S3, and between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour. "
+    "compaction, a garbage collection, an intake, a release, a push or while a clone store follows the log; what is "
+    "killed is the process that does the work, the one that waits for it, or its whole node. `redis-…`, `s3-…`, "
+    "`api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and between the writers and the API. "
+    "`clock-…`: libfaketime, by 5 seconds to an hour. "
     "`full-redis`: a maxmemory of 1 %, 90 % or 102 % of what is used. `failover`: a replica is promoted and the "
-    "primary demoted, and later back."
+    "primary demoted, and later back. `git-…`: toxiproxy between pushers and the gateway. `lose-clones`: the gateway's "
+    "clone stores are deleted while it works. `gateway-disk-full`: there is no room for them, nor for what is pushed."
 )
 HEADING = "## What it was tested against"
 
@@ -48,6 +57,7 @@ class Report:
     seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)  # of submissions, by what became of them; see checker
     rights: Counter[str] = field(default_factory=Counter)  # policies set, tokens revoked, requests refused for a right
+    by_git: Counter[str] = field(default_factory=Counter)  # what pushers did
     unknown: int = 0  # requests whose result no answer has
     faults: Counter[str] = field(default_factory=Counter)
     points: dict[str, Counter[str]] = field(default_factory=dict)  # of a fault: where it struck, where it has a choice
@@ -75,6 +85,7 @@ class Report:
         self.seconds += other.seconds
         self.outcomes += other.outcomes
         self.rights += other.rights
+        self.by_git += other.by_git
         self.unknown += other.unknown
         self.faults += other.faults
         self.missed += other.missed
@@ -104,6 +115,7 @@ class Report:
             "accepted": self.accepted,
             "outcomes": dict(self.outcomes),
             "rights": dict(self.rights),
+            "by_git": dict(self.by_git),
             "unknown_answers": self.unknown,
             "faults": {
                 fault: {
@@ -128,12 +140,12 @@ def markdown(reports: Sequence[Report], how: str) -> str:
     minutes = sum(report.seconds for report in reports) / 60
     summary = (
         f"`{how}`: {minutes:.0f} minutes, {faults:,} faults under load: {verdict}. Each round is a fresh stack, with "
-        "writers who record what they sent and which answers they got, guests who try what they may not, and somebody "
-        "who changes the policy and replaces tokens all the time; faults strike alone and in pairs. At its end "
-        f"{len(RULES)} rules (tests/harness/checker.py) are checked on that record, the API's last answers, an export "
-        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until each changeset that "
-        "was accepted by then has its outcome, and a changeset has landed; the recovery of a pair counts for both. In "
-        "brackets: at how many different places."
+        "writers who record what they sent and which answers they got, pushers who do so with plain Git, guests who "
+        "try what they may not, and somebody who changes the policy and replaces tokens all the time; faults strike "
+        f"alone and in pairs. At its end {len(RULES)} rules (tests/harness/checker.py) are checked on that record, the "
+        "API's last answers, fresh clones, an export (`git fsck --strict`) and `sluice verify`. A recovery lasts from "
+        "the end of a fault until each changeset that was accepted by then has its outcome, and a changeset has "
+        "landed; the recovery of a pair counts for both. In brackets: at how many different places."
     )
     head = [HEADING, *_wrapped(summary), ""]
     return "\n".join([*head, *_changesets(reports), "", *_wrapped(_LEGEND), "", *_faults(reports), ""])
@@ -153,6 +165,8 @@ def _changesets(reports: Sequence[Report]) -> Iterator[str]:
     yield _row("answers without a result (5xx, cut connections)", [report.unknown for report in reports])
     for name, text in _RIGHTS.items():
         yield _row(text, [report.rights[name] for report in reports])
+    for name, text in _BY_GIT.items():
+        yield _row(text, [report.by_git[name] for report in reports])
     yield _row("faults", [report.faults.total() for report in reports])
     yield _row("longest recovery", [f"{report.longest:.1f} s" for report in reports])
     yield _row("broken promises", [len(report.violations) for report in reports])

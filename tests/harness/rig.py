@@ -1,8 +1,8 @@
-"""A stack that can be broken: proxies on every link, clocks that can be set, failpoints, a small disk for S3.
+"""A stack that can be broken: proxies on every link, clocks that can be set, failpoints, small disks.
 
 The processes are those of `sluice up`, with a second node of workers, so that one can be cut off or stopped while the
 other goes on, and a second beat, which only its nemesis starts. Every process reaches Redis, and S3 if it has to,
-through a proxy of its own, and the writers the API.
+through a proxy of its own, and so do writers the API and pushers the gateway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ulid import ULID
 
 from app.stack import commands, state
 from app.stack.processes import Command, Process, ProcessFailed, Supervisor
-from app.stack.servers import free_ports
+from app.stack.servers import S3_PORTS, free_ports
 from app.stack.stack import PORTS
 from benchmarks.toxiproxy import Proxy, Toxiproxy, toxiproxy_server
 from storage.access.new_secret import new_secret
@@ -53,16 +53,29 @@ SETTINGS: dict[str, Any] = {
     "inbox_margin": 20.0,
     "late_put": 10.0,
     "poison_wait": 5.0,
+    # What clone stores do after many commits.
+    "clone_packs": 8,
+    "clone_checkpoint_commits": 40,
 }
 LONGEST_LOCK = 2.0 * SETTINGS["lock_ttl"]
 WORKERS = ("worker", "second", "merger")
 # The processes that reach a server through a proxy of their own. Beats do not use S3, though they have its address.
-LINKS = {"redis": ("api", *WORKERS, "beat", "second-beat"), "s3": ("api", *WORKERS), "api": ("writers",)}
+LINKS = {
+    "redis": ("api", "gateway", *WORKERS, "beat", "second-beat"),
+    "s3": ("api", "gateway", *WORKERS),
+    "api": ("writers",),
+    "git": ("pushers",),
+}
 CLOCKS = ("api", "worker", "merger")
 _GARBAGE = 3  # packs that are left at once
 DISK_BYTES = 1 << 30
+GATEWAY_DISK_BYTES = 192 << 20
 # What nodes run instead of the product's own: the same, with failpoints.
-_STOPPABLE = {"tasks.celery": "tests.harness.stoppable", "app.api:create_app()": "tests.harness.stoppable:create_app()"}
+_STOPPABLE = {
+    "tasks.celery": "tests.harness.stoppable",
+    "app.api:create_app()": "tests.harness.stoppable:create_app()",
+    "app.gateway.application:create_app()": "tests.harness.stoppable_gateway:create_app()",
+}
 _FAKETIME = "vendor/libfaketime/src/libfaketime.so.1"
 
 
@@ -72,7 +85,9 @@ class Rig(Movable):
     def __init__(self, data: Path, s3: str, toxiproxy: str | None, s3_program: str | None = None) -> None:
         """Describe it; `toxiproxy` is the program, None where there is none; `s3_program` overrides the search."""
         data = data.resolve()  # which nodes get, whose working directory is another
-        super().__init__(data, SETTINGS, s3=s3, with_flower=False, workers=1, abrupt=True, s3_program=s3_program)
+        super().__init__(
+            data, SETTINGS, s3=s3, with_flower=False, workers=1, abrupt=True, s3_program=s3_program, with_gateway=True
+        )  # fmt: skip
         # Of Redis and S3 nothing is asked that a token protects; its password would only stand in the way of nemeses.
         self.token = new_secret()
         self._overrides["root_token_sha256"] = hash_of(self.token)
@@ -84,6 +99,8 @@ class Rig(Movable):
         self._around = contextlib.ExitStack()
         self._ports = free_ports(PORTS)
         self._disk = data / f"s3-{s3}"
+        self.gateway_disk = data / "gateway-disk"
+        self._overrides["gateway_folder"] = str(self.gateway_disk / "gateway")
 
     def start(self) -> Rig:
         """Start everything. Raises ProcessFailed."""
@@ -91,7 +108,11 @@ class Rig(Movable):
         assert data
         data.mkdir(parents=True, exist_ok=True)
         state.save(data, dataclasses.replace(state.load(data, kind), ports=self._ports))
-        self._around.enter_context(self._small_disk())
+        for folder, size, what in (
+            (self._disk, DISK_BYTES, "disk"),
+            (self.gateway_disk, GATEWAY_DISK_BYTES, "gateway-disk"),
+        ):
+            self._around.enter_context(self._small_disk(folder, size, what))
         self.open_address()
         if self._program:
             self._link(self._program)
@@ -127,6 +148,17 @@ class Rig(Movable):
         link = self.links.get(("writers", "api"))
         return f"http://{link.address}" if link else self.url
 
+    @property
+    def git_entrance(self) -> str:
+        """Where pushers reach the gateway: the URL below which repositories are."""
+        link = self.links.get(("pushers", "git"))
+        return f"http://{link.address}/git" if link else f"{self.git_url}/git"
+
+    @property
+    def clone_stores(self) -> Path:
+        """The folder of the gateway's clone stores."""
+        return self.gateway_disk / "gateway" / "clones"
+
     def clock(self, name: str) -> Path:
         """The file that says how wrong a process's clock is."""
         assert self._data
@@ -136,9 +168,9 @@ class Rig(Movable):
         """A client of Redis with no proxy in between."""
         return redis.Redis.from_url(self.settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
 
-    def disk(self) -> Path | None:
-        """The S3 server's disk, None where it is none of its own."""
-        return None if "disk" in self.missing else self._disk
+    def disk(self) -> Path:
+        """The S3 server's disk, if it is one of its own (see `missing`)."""
+        return self._disk
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a process and its children, if it runs at all."""
@@ -191,7 +223,7 @@ class Rig(Movable):
     def _command(self, name: str, argv: list[str], *others: Any, **options: Any) -> Command:
         # Two nodes of one process each, instead of one node of `commit_workers`.
         argv = commands.worker(1) if name == "worker" else argv
-        if name in ("api", *WORKERS):
+        if name in ("api", "gateway", *WORKERS):
             argv = [_STOPPABLE.get(part, part) for part in argv]
         made = super()._command(name, argv, *others, **options)
         more = {ENVIRON: str(self.failpoints.folder)}
@@ -220,30 +252,35 @@ class Rig(Movable):
         proxies = toxiproxy_server(program, self._data)
         supervisor.start(proxies.command)
         toxiproxy = Toxiproxy(proxies.settings["api"])
-        ports = {"redis": self.address.port, "s3": self._ports[3], "api": self._ports[0]}
+        ports = {
+            "redis": self.address.port,
+            "s3": self._ports[3],
+            "api": self._ports[0],
+            "git": self._ports[3 + S3_PORTS],
+        }
         for server, processes in LINKS.items():
             for name in processes:
                 self.links[name, server] = toxiproxy.proxy(f"{name}-{server}", f"127.0.0.1:{ports[server]}")
 
     @contextlib.contextmanager
-    def _small_disk(self) -> Iterator[None]:
-        """Give the S3 server a disk of its own that can be filled."""
-        self._disk.mkdir(parents=True, exist_ok=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "sluice-harness", str(self._disk)]
+    def _small_disk(self, folder: Path, size: int, what: str) -> Iterator[None]:
+        """Make a folder a disk of its own that can be filled; where that cannot be, say why of `what`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "sluice-harness", str(folder)]
         try:
             done = subprocess.run(mount, capture_output=True, text=True, check=False)
             reason = done.stderr.strip() if done.returncode else ""
         except FileNotFoundError:
             reason = "there is no mount(8)"
         if reason:
-            self.missing["disk"] = f"a tmpfs of its own cannot be mounted: {reason}"
+            self.missing[what] = f"a tmpfs of its own cannot be mounted: {reason}"
             yield
             return
         try:
             yield
         finally:
             # Detached at once and gone when the last file of it is closed.
-            subprocess.run(["umount", "--lazy", str(self._disk)], check=True)
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def faketime() -> Path | None:

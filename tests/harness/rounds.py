@@ -21,6 +21,8 @@ from tests.harness.evidence import gather
 from tests.harness.heartbeat import Heartbeat
 from tests.harness.history import History
 from tests.harness.nemeses import Nemesis, make
+from tests.harness.pushers.gathered import gather_clones
+from tests.harness.pushers.pusher import Door, Pusher
 from tests.harness.report import Report
 from tests.harness.rig import Rig
 from tests.harness.rights.badge import Badge
@@ -32,6 +34,7 @@ from tests.harness.writers import SLICES, Writer, begin
 
 _STARTS = 3
 GUESTS = 3
+PUSHERS = 4
 
 Strike = tuple[str, ...]
 """Nemeses that strike together."""
@@ -50,33 +53,41 @@ class Load:
     """Writers on an API, from `begin` to `settle`.
 
     With `guests`, everybody has a token, and the wire has to send the root token: somebody changes the policy and
-    replaces tokens all the time, and the guests try what they may not.
+    replaces tokens all the time, and the guests try what they may not. With a `door` there are pushers too.
     """
 
-    def __init__(self, wire: Wire, seed: str, writers: int, guests: int = 0) -> None:
+    def __init__(self, wire: Wire, seed: str, writers: int, guests: int = 0, door: Door | None = None) -> None:
         self.history = History()
         self._wire = wire
         self._stop, self._over = threading.Event(), threading.Event()
         self._held: list[str] = []  # by guests
         wires: list[Wire] = [wire] * writers
-        self._around: list[Guest | Registrar] = []
+        self._around: list[Guest | Registrar | Pusher] = []
+        pushers = door.number if door else 0
+        tokens: list[Callable[[], str | None]] = [lambda: door.token if door else None] * pushers
         self._registrar: Registrar | None = None
         if guests:
             slices = {**SLICES, **ROOM_SLICES}
             doors = cast(Doors, wire)
             badges = [
                 [Badge(doors, self.history, f"agent:{kind}{i}", slices) for i in range(number)]
-                for kind, number in (("w", writers), ("g", guests))
+                for kind, number in (("w", writers), ("p", pushers), ("g", guests))
             ]
             wires[:] = badges[0]
-            self._registrar = Registrar(seed, wire, self.history, *badges, self._stop, self._over)
-            self._around += [Guest(seed, badge, self.history, self._held, self._stop) for badge in badges[1]]
+            tokens = [badge.secret for badge in badges[1]]
+            writing = [*badges[0], *badges[1]]
+            self._registrar = Registrar(seed, wire, self.history, writing, badges[2], self._stop, self._over)
+            self._around += [Guest(seed, badge, self.history, self._held, self._stop) for badge in badges[2]]
             self._around.append(self._registrar)
+        if door:
+            door.folder.mkdir(parents=True, exist_ok=True)
+            for i, token in enumerate(tokens):
+                self._around.append(Pusher(seed, i, door, token, self.history, self._stop, self._over))
         self._writers = [Writer(seed, i, own, self.history, self._stop, self._over) for i, own in enumerate(wires)]
 
     def begin(self) -> None:
         """Put there what the writers write on, and let them begin."""
-        begin(self._wire, self.history, ROOM_SLICES if self._around else {}, PLANTED if self._around else {})
+        begin(self._wire, self.history, ROOM_SLICES if self._registrar else {}, PLANTED if self._registrar else {})
         if self._registrar:
             self._registrar.begin()
         for thread in (*self._writers, *self._around):
@@ -141,6 +152,7 @@ def run(
     toxiproxy: str | None,
     writers: int = 6,
     guests: int = GUESTS,
+    pushers: int = PUSHERS,
     hold: float = _HOLD,
     s3_program: str | None = None,
     say: Say = lambda text: None,
@@ -151,7 +163,8 @@ def run(
     with _started(folder, s3, toxiproxy, s3_program) as rig:
         nemeses, report.missing = make(rig, list(names), seed)
         wire = Http(rig.entrance, token=rig.token)
-        load = Load(wire, seed, writers, guests)
+        door = Door(rig.git_entrance, folder / "clones", rig.token, pushers)
+        load = Load(wire, seed, writers, guests, door)
         with Heartbeat(wire, load.history) as pulse:
             load.begin()
             for nemesis in nemeses.values():
@@ -164,10 +177,12 @@ def run(
             load.settle(_SETTLE)
         _await_rest(Repository(rig.settings))
         evidence = gather(wire, load.history, rig.settings, _differences(rig), _SETTLE)
+        evidence.clones = gather_clones(door, load.history, evidence, _SETTLE)
         report.violations += check(load.history, evidence)
         report.outcomes = outcomes(load.history, evidence)
         report.unknown = load.history.unknown
         report.rights = about_rights(load.history)
+        report.by_git = load.history.by_git + Counter({"commits asked for": evidence.clones.asked})
     report.seconds = time.monotonic() - began
     say(f"settled and checked: {dict(report.outcomes)}, {len(report.violations)} violations")
     return report

@@ -75,6 +75,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--guests", type=int, default=rounds.GUESTS, help="number of those who try what they may not (default: 3)"
     )
+    parser.add_argument(
+        "--pushers", type=int, default=rounds.PUSHERS, help="number of those who use Git alone (default: 4)"
+    )
     parser.add_argument("--keep", type=Path, help="keep the stacks' data and logs in this folder")
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="also write the tables of docs/guarantees.md to this file"
@@ -99,7 +102,7 @@ def _round(chosen: argparse.Namespace, s3: str, seed: str, number: int, until: f
         at = chosen.keep / f"{seed}-{number}" if chosen.keep else Path(folder)
         return rounds.run(
             at, s3, f"{seed}/{number}", names, schedule, find("toxiproxy"), chosen.writers, chosen.guests,
-            s3_program=program, say=_say,
+            chosen.pushers, s3_program=program, say=_say,
         )  # fmt: skip
 
 

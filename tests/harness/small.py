@@ -54,10 +54,13 @@ return #ARGV
 class Small:
     """A whole Sluice; works from `with` on. Locks are off, so that nothing but the log keeps writers apart."""
 
-    def __init__(self, settings: Settings) -> None:
-        token = new_secret()
+    def __init__(self, settings: Settings, gc_grace: float = 0.0) -> None:
+        """Describe it. After `gc_grace` seconds what is retired is deleted, whoever may be reading it still."""
+        token = self.token = new_secret()  # the root token
         settings = replace(settings, root_token_sha256=hash_of(token))
-        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=0.0, **_FORGETS)
+        self.settings = replace(
+            settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=gc_grace, **_FORGETS
+        )
         self.repo = Repository(self.settings)
         self.wire = InProcess(create_app(self.settings, check=False), token)
         self._over = threading.Event()

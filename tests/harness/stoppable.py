@@ -1,8 +1,9 @@
 """The product's API and Celery application for a rig's nodes: the same, but every step of their work can be stopped at.
 
-Imported by nodes alone: `celery -A tests.harness.stoppable` and `gunicorn 'tests.harness.stoppable:create_app()'`. What
-is wrapped stands in two tables. A scope is a run of something: a batch, a merge, a collection. A step is a function of
-a scope, or any call of the bucket or of Redis in it; what a step calls in its turn is part of it.
+Imported by nodes alone: `celery -A tests.harness.stoppable` and `gunicorn 'tests.harness.stoppable:create_app()'`; the
+gateway's application is in stoppable_gateway.py. What is wrapped stands in two tables. A scope is a run of something: a
+batch, a merge, a collection. A step is a function of a scope, or any call of the bucket or of Redis in it; what a step
+calls in its turn is part of it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ SCOPES = {
     "collect": ["tasks.upkeep:collect"],
     "intake": ["app.intake.intake:Intake._store"],
     "release": ["storage.operations.lifecycle:append_directly"],
+    "push": ["app.gateway.receive.taking:Taking.take"],
+    "follow": ["storage.clones.catch_up:CatchUp.run"],
 }
 """Runs of something, by the functions that are one; the innermost gives its name."""
 

@@ -18,16 +18,20 @@ from werkzeug.wsgi import get_input_stream
 
 from app.gateway.application import create_app
 from app.gateway.services import Gateway
+from storage.base.errors import NeedsUpkeep
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
+from tests.support.api import Api
 from tests.support.waiting import await_true as until
 from tests.support.world import World
 
 WHOLE = "-/repository"
 FOR_MAIN = "HEAD:refs/for/main"
 PATIENCE = 120
+GRANTS = ("agent:w writer docs/", "agent:r reader docs/", "agent:all reader /", "agent:all writer docs/")
+"""What principals may do at a gateway that asks for tokens, as tests/support/principals.py takes it."""
 _ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -39,6 +43,12 @@ _ENVIRONMENT = {
     "GIT_COMMITTER_EMAIL": "cleo@example.org",
     "LC_ALL": "C",
 }
+
+
+def token(root: Api, principal: str) -> str:
+    """Return a new token of a principal."""
+    made = root.post("/tokens", {"principal": principal}, 201).get_json(force=True)
+    return str(made["token"])
 
 
 def run(
@@ -171,8 +181,14 @@ class Pushing:
 @contextmanager
 def pushing(world: World, folder: Path) -> Iterator[Pushing]:
     """Serve a world's gateway, and decide what comes."""
-    chosen = replace(world.repo.settings, gateway_folder=str(folder / "gateway"))
-    app = create_app(chosen)
+    with serving(world.repo.settings, folder) as (here, url), working(here.settings) as goes_on:
+        yield Pushing(world, here, folder, url, goes_on)
+
+
+@contextmanager
+def serving(settings: Settings, folder: Path) -> Iterator[tuple[Gateway, str]]:
+    """Serve a gateway in this process, and yield it with the URL below which its repositories are."""
+    app = create_app(replace(settings, gateway_folder=str(folder / "gateway")))
     here: Gateway = app.extensions["sluice"]
 
     def bounded(environ: Any, start_response: Any) -> Any:
@@ -182,14 +198,13 @@ def pushing(world: World, folder: Path) -> Iterator[Pushing]:
 
     server = make_server("127.0.0.1", 0, bounded, threaded=True, request_handler=_Handler)
     server.daemon_threads = True
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    serving.start()
+    answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    answering.start()
     try:
-        with working(chosen) as goes_on:
-            yield Pushing(world, here, folder, f"http://127.0.0.1:{server.server_port}/git", goes_on)
+        yield here, f"http://127.0.0.1:{server.server_port}/git"
     finally:
         server.shutdown()
-        serving.join()
+        answering.join()
         server.server_close()
         here.stop()
 
@@ -204,7 +219,11 @@ def working(settings: Settings) -> Iterator[threading.Event]:
     def work() -> None:
         while not stopping.is_set():
             goes_on.wait()
-            if not commit_batch(repo).changesets and not merge_batch(repo).changesets:
+            try:
+                done = commit_batch(repo).changesets or merge_batch(repo).changesets
+            except NeedsUpkeep:  # Redis was lost a moment ago: a task is forgotten, and another one comes
+                done = 0
+            if not done:
                 stopping.wait(0.01)
 
     thread = threading.Thread(target=work)

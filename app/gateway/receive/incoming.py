@@ -52,6 +52,10 @@ class NoRoom(Unavailable):
     """The disk for pushes is full."""
 
 
+class StoreGone(Unavailable):
+    """The clone store was deleted while the push was read."""
+
+
 class ContentTooLarge(Refused):
     """An object is larger than one may be."""
 
@@ -89,6 +93,7 @@ class Incoming:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects"),
         }
         self._git = Git(environment=environment)
+        self._store, self._identity = store, _identity(store)
         self._indexing: _Indexing | None = None
         self._looking: subprocess.Popen[bytes] | None = None
         self._reader: _Reader | None = None
@@ -147,6 +152,14 @@ class Incoming:
         if self._looking.wait():
             raise NotComplete(f"objects are missing: {_last_line(said.decode(errors='replace'))}")
 
+    def check_store(self) -> None:
+        """Raise StoreGone where the store is not the one any more that the push was to be read with.
+
+        It may be deleted at any moment: then what the push lacks is not its fault.
+        """
+        if self._identity is None or _identity(self._store) != self._identity:
+            raise StoreGone
+
     def commit(self, oid: ObjectId) -> PushedCommit:
         """Return a commit. Raises NotComplete and CommitRefused."""
         return PushedCommit.parse(oid, self._read_whole(oid, Kind.COMMIT))
@@ -179,6 +192,15 @@ class Incoming:
         if self._reader is None:
             self._reader = _Reader(self._git)
         return self._reader.read(oid, kind, most)
+
+
+def _identity(store: Path) -> tuple[int, int] | None:
+    """Return what tells a store from one that was made in its place; None where there is none."""
+    try:
+        found = (store / "HEAD").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _chain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -251,6 +251,9 @@ class Push:
             )  # fmt: skip
             is_taken = True
             return taken
+        except NotComplete:
+            self._incoming.check_store()
+            raise
         finally:
             if not is_taken:  # else it is removed when that keeps nobody waiting
                 self._remove()

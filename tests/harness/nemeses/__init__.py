@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import random
 
-from tests.harness.nemeses import clocks, links, losses, processes, redis, steps, stores
+from tests.harness.nemeses import clocks, gateway, links, losses, processes, redis, steps, stores
 from tests.harness.nemeses.base import Nemesis
 from tests.harness.rig import Rig
 
 __all__ = ["NEMESES", "Nemesis", "make"]
 
 NEMESES: dict[str, type[Nemesis]] = {
-    kind.name: kind for module in (processes, steps, losses, redis, links, stores, clocks) for kind in module.KINDS
+    kind.name: kind
+    for module in (processes, steps, losses, redis, links, stores, gateway, clocks)
+    for kind in module.KINDS
 }
 
 

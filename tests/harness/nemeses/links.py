@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from benchmarks.toxiproxy import Proxy
 from tests.harness.nemeses.base import Nemesis
+from tests.harness.rig import LINKS
 
 _TOXICS = ("latency", "reset_peer", "timeout", "limit_data")
 
@@ -76,7 +77,7 @@ class Cut(Nemesis):
 KINDS = [
     *(
         Toxic.kind(f"{server}-{toxic.replace('_', '-')}", server=server, toxic=toxic)
-        for server in ("redis", "s3", "api")
+        for server in LINKS
         for toxic in _TOXICS
     ),
     *(

@@ -71,9 +71,11 @@ class NoLocks(Nemesis):
         self.rig.change(WORKERS, SLUICE_USE_LOCKS="yes")
 
 
+_KILLED = ("api", "gateway", "worker", "merger", "beat", "redis", "s3")
+
 KINDS = [
-    *(Kill.kind(f"kill-{victim}", victim=victim) for victim in ("api", "worker", "merger", "beat", "redis", "s3")),
-    *(Freeze.kind(f"freeze-{victim}", victim=victim) for victim in ("api", "worker", "merger", "redis", "s3")),
+    *(Kill.kind(f"kill-{victim}", victim=victim) for victim in _KILLED),
+    *(Freeze.kind(f"freeze-{victim}", victim=victim) for victim in _KILLED if victim != "beat"),
     DoubleBeat,
     NoLocks,
 ]

@@ -111,6 +111,8 @@ _SCOPES: dict[str, type[AtStep]] = {
     "collect": InCollection,
     "intake": AtStep,
     "release": AtStep,
+    "push": AtStep,
+    "follow": AtStep,
 }
 
 _IN_FORKS = {"upkeep", "recover", "checkpoint", "compact", "collect"}

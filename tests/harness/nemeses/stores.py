@@ -38,18 +38,8 @@ class DiskFull(Nemesis):
 
     def strike(self) -> str:
         """Fill it to the last page."""
-        disk = self.rig.disk()
-        assert disk
-        self._filler: Path = disk / "filler"
-        with self._filler.open("wb", buffering=0) as file:
-            chunk = b"\0" * _CHUNK
-            try:
-                # A write takes what there is room for, and fails once there is none.
-                for _ in range(2 * DISK_BYTES // _CHUNK):
-                    file.write(chunk)
-            except OSError:
-                return ""
-        raise AssertionError(f"{disk} could not be filled")
+        self._filler = fill(self.rig.disk(), DISK_BYTES)
+        return ""
 
     def heal(self) -> None:
         """Make room, as an operator does.
@@ -63,6 +53,20 @@ class DiskFull(Nemesis):
             _, weed = find_s3("seaweedfs")
             subprocess.run([weed, "fix", str(self._filler.parent / "data")], check=True, capture_output=True)
             self.rig.resume("s3")
+
+
+def fill(disk: Path, size: int) -> Path:
+    """Fill a disk of a size to the last page by one file, and return that."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        chunk = b"\0" * _CHUNK
+        try:
+            # A write takes what there is room for, and fails once there is none.
+            for _ in range(2 * size // _CHUNK):
+                file.write(chunk)
+        except OSError:
+            return filler
+    raise AssertionError(f"{disk} could not be filled")
 
 
 KINDS = [Stopped, DiskFull]

@@ -42,6 +42,10 @@ class Badge:
         """The token that it sends."""
         return self._token
 
+    def secret(self) -> str | None:
+        """Return what it sends, as Git has to send it."""
+        return self._token.secret if self._token else None
+
     def take(self, token: IssuedToken) -> None:
         """Send this token from now on."""
         if self._token is not None:

@@ -5,44 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
-
-import pytest
 
 from storage.access.tokens import hash_of
 from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.api import Api
-from tests.support.principals import ROOT_TOKEN, grants, secured
-from tests.support.pushing import WHOLE, Pushing, pushing
-from tests.support.waiting import await_true as until
+from tests.support.principals import ROOT_TOKEN, grants
+from tests.support.pushing import GRANTS, WHOLE, Pushing, pushing, token
 from tests.support.world import World
-
-GRANTS = ("agent:w writer docs/", "agent:r reader docs/", "agent:all reader /", "agent:all writer docs/")
-
-
-@pytest.fixture
-def root(settings: Settings, world: World, unsent: SimpleQueue[str]) -> Api:
-    root = secured(settings, world)
-    people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
-    grants(root, *GRANTS, people=people, quotas={"agent:slow": {"queued": 1}})
-    return root
-
-
-@pytest.fixture
-def guarded(settings: Settings, world: World, root: Api, tmp_path: Path) -> Iterator[Pushing]:
-    chosen = replace(settings, root_token_sha256=hash_of(ROOT_TOKEN))
-    with pushing(World(Repository(chosen), world.all), tmp_path) as made:
-        yield made
-        until(lambda: not made.left)
-
-
-def token(root: Api, principal: str) -> str:
-    made = root.post("/tokens", {"principal": principal}, 201).get_json(force=True)
-    return str(made["token"])
 
 
 def test_a_writer_pushes_and_the_log_names_it(guarded: Pushing, root: Api) -> None:

@@ -1,0 +1,9 @@
+"""The product's gateway for a rig: the same, but it can be stopped at every step, as other nodes can by stoppable.py.
+
+Imported by gunicorn alone: `tests.harness.stoppable_gateway:create_app()`.
+"""
+
+from app.gateway.application import create_app
+from tests.harness import stoppable
+
+__all__ = ["create_app", "stoppable"]
