@@ -92,11 +92,7 @@ def project_import(
             )
             store.add_pack(_counted(packed, sizes), imported=True)
     log.info("imported_history_projected", name=store.path.parent.name, commits=len(own), of=count)
-    rows = [
-        Row(number - _BEFORE, each.commit, oid)
-        for number, (each, oid) in enumerate(zip(kept, own, strict=True))
-        if each.commit != imported.commit
-    ]
+    rows = [Row(number - _BEFORE, each.commit, oid) for number, (each, oid) in enumerate(zip(kept, own, strict=True))]
     if own:
         rows.append(Row(imported.position, imported.commit, own[-1]))
     return Projected(rows, sum(sizes))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from storage.base.ids import oid_of
-from storage.base.settings import Settings
+from storage.base.settings import Settings, environment
 from storage.clones import checkpoints
 from storage.clones.clone import Clone, StoreBroken
 from storage.clones.clones import Clones
@@ -262,6 +265,27 @@ def test_the_packs_of_the_history_are_fetched_once_and_again_where_they_are_dama
     check(clone_of(world, tmp_path / "small", three, Repository(small)), knotted, ["a.b/"])
     Clones(Repository(small), tmp_path / "small").make_room()
     assert [path.name for path in (tmp_path / "small").iterdir() if path.is_dir()] == []
+
+
+def test_a_death_at_any_step_leaves_what_the_next_one_puts_right(
+    settings: Settings, knotted: GitRepository, tmp_path: Path
+) -> None:
+    world = imported(settings, knotted)
+    part = define(world.repo, "part", ["a/"])
+    land(world, {"a/new": b"1\n"})
+    right = clone_of(world, tmp_path / "right", part)
+    folder = checkpoints.folder_of(part.id)
+    for point in ("after make", "before add_pack", "after add_pack", "before add", "after add", "before put_verified"):
+        right.wait()
+        world.repo.bucket.delete(*world.repo.bucket.list_keys(folder))
+        place = tmp_path / point.replace(" ", "-")
+        program = [sys.executable, "-m", "tests.support.dying_clone", str(place), "part", point]
+        died = subprocess.run(program, env=environment(settings), capture_output=True, check=False)
+        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+        after = clone_of(world, place, part)
+        assert commits_of(after) == commits_of(right) and rows_of(after) == rows_of(right), point
+        assert objects_of(after) == objects_of(right)
+        fsck(after)
 
 
 def test_what_an_older_version_made_is_not_gone_on_with(
