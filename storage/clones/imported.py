@@ -8,7 +8,7 @@ reaches: deltas as they are, and nothing else of the history.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,8 +116,7 @@ def _simplified(
     number = 0
     for number, (commit, root, parents) in enumerate(history_of(git, tip), 1):  # noqa: B007 - the count
         if history.add(commit, root, parents):
-            for oid, tree in trees.made().items():
-                made.add(Kind.TREE, tree.encode(), oid)
+            made.add_trees(trees.made())
     return history.of(tip), number
 
 
@@ -148,7 +147,7 @@ def _written(kept: Sequence[Kept], objects: GitObjects, made: _New) -> list[Obje
         parents = dict.fromkeys(own[number] for number in each.parents)
         data = commits.write(each.tree, list(parents), said)
         own.append(object_id(Kind.COMMIT, data))
-        made.add(Kind.COMMIT, data, own[-1])
+        made.add_commit(data, own[-1])
     return own
 
 
@@ -159,22 +158,40 @@ def _expect(kind: Kind, oid: ObjectId, found: tuple[Kind, bytes]) -> bytes:
 
 
 class _New:
-    """Objects that the history has not, in packs of a temporary repository."""
+    """Objects that the history has not, in packs of a temporary repository.
+
+    Git tries no deltas between objects that one pack has whole; so the trees of one commit and of the next are put into
+    different ones.
+    """
 
     def __init__(self, scratch: ScratchRepository) -> None:
         self._scratch = scratch
-        self._writer = PackWriter()
+        self._writers = [PackWriter(), PackWriter()]
+        self._turn = 0
         self._packs = 0
 
-    def add(self, kind: Kind, data: bytes, oid: ObjectId) -> None:
-        """Take an object; one that comes again costs little."""
-        self._writer.add(kind, data, oid)
-        if self._writer.size >= _PACK_BYTES:
-            self.flush()
+    def add_trees(self, trees: Mapping[ObjectId, Tree]) -> None:
+        """Take the trees of a commit; those that come again cost little."""
+        self._turn = 1 - self._turn
+        for oid, tree in trees.items():
+            self._add(self._turn, Kind.TREE, tree.encode(), oid)
+
+    def add_commit(self, data: bytes, oid: ObjectId) -> None:
+        """Take a commit."""
+        self._add(0, Kind.COMMIT, data, oid)
+
+    def _add(self, turn: int, kind: Kind, data: bytes, oid: ObjectId) -> None:
+        self._writers[turn].add(kind, data, oid)
+        if self._writers[turn].size >= _PACK_BYTES:
+            self._flush(turn)
 
     def flush(self) -> None:
         """Have everything in the repository."""
-        if len(self._writer):
-            self._scratch.add_pack(str(self._packs), self._writer)
+        for turn in range(len(self._writers)):
+            self._flush(turn)
+
+    def _flush(self, turn: int) -> None:
+        if len(self._writers[turn]):
+            self._scratch.add_pack(str(self._packs), self._writers[turn])
             self._packs += 1
-            self._writer = PackWriter()
+            self._writers[turn] = PackWriter()
