@@ -139,13 +139,16 @@ class CatchUp:
             return chain(rows_of_all(self.git.git, imported.commit), [tip])
         assert projector.trees is not None
         paths = projector.trees.paths
-        touched = touched_by(self.repo.archive, paths, imported.commit)
+        touched = touched_by(self.repo.archive, paths, imported)
         with self.originals.opened(imported) as packs:
             try:
                 made = project_import(imported, packs, paths, touched, self.git)
-            except (GitFailed, CorruptObject):
+            except GitFailed:
                 self.originals.discard(imported)
                 raise
+            except CorruptObject as error:
+                self.originals.discard(imported)
+                raise GitFailed("cat-file", 128, str(error)) from error
         self.added += made.size
         projector.resume(made.rows[-1] if made.rows else None)
         return made.rows

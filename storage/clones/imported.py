@@ -22,6 +22,7 @@ from storage.git.imported.git_output import ended
 from storage.git.objects import CorruptObject, Kind, Tree, object_id
 from storage.git.packs import PackWriter
 from storage.git.run_git import Git, GitFailed, ScratchRepository, isolated_environment
+from storage.log.entry import SLOTS
 from storage.lookup.archive import Archive
 from storage.lookup.imported import MOST, imported_commits_of
 from storage.projection import commits
@@ -120,7 +121,7 @@ def _simplified(
     return history.of(tip), number
 
 
-def touched_by(archive: Archive, paths: frozenset[bytes], tip: ObjectId) -> set[ObjectId] | None:
+def touched_by(archive: Archive, paths: frozenset[bytes], imported: Imported) -> set[ObjectId] | None:
     """Return which imported commits may have changed something at a slice's paths; None: any of them.
 
     The tip is one of them: so its commit has exactly the slice's part of its tree, also where this is of another form
@@ -128,10 +129,10 @@ def touched_by(archive: Archive, paths: frozenset[bytes], tip: ObjectId) -> set[
     """
     if b"/" in paths:
         return None
-    touched = {tip}
+    touched, since = {imported.commit}, imported.position // SLOTS
     for path in paths:
         before: int | None = None
-        while page := imported_commits_of(archive, path, before, MOST):
+        while page := imported_commits_of(archive, path, before, MOST, since=since):
             touched.update(change.commit for change in page)
             before = page[-1].position
     return touched
