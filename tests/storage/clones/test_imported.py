@@ -281,8 +281,8 @@ def test_a_death_at_any_step_leaves_what_the_next_one_puts_right(
     land(world, {"a/new": b"1\n"})
     right = clone_of(world, tmp_path / "right", part)
     folder = checkpoints.folder_of(part.id)
+    right.wait()
     for point in ("after make", "before add_pack", "after add_pack", "before add", "after add", "before put_verified"):
-        right.wait()
         world.repo.bucket.delete(*world.repo.bucket.list_keys(folder))
         place = tmp_path / point.replace(" ", "-")
         program = [sys.executable, "-m", "tests.support.dying_clone", str(place), "part", point]
@@ -292,6 +292,7 @@ def test_a_death_at_any_step_leaves_what_the_next_one_puts_right(
         assert commits_of(after) == commits_of(right) and rows_of(after) == rows_of(right), point
         assert objects_of(after) == objects_of(right)
         fsck(after)
+        after.wait()  # it writes a checkpoint, with which the next one would begin
 
 
 def test_what_an_older_version_made_is_not_gone_on_with(
