@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from app.stack.stack import Stack
 from benchmarks.figures import Disproved, Figure
 from benchmarks.landing import Say
 from benchmarks.repos import isolated
-from storage.base.settings import environment
+from storage.base.settings import Settings, environment
+from storage.operations.slices import define
 from storage.repository import Repository
 
 HERE = Path(__file__).parents[1]
@@ -71,6 +73,7 @@ def _measure(stack: Stack, history: Path, folder: Path, say: Say, rounds: int) -
             "commits": imported["commits"], "objects": imported["objects"], "tags": imported["tags"],
             "odd": {each["name"]: each["count"] for each in imported["odd"]},
         }  # fmt: skip
+    slices = list(_slices(settings, source, name, folder, say))
     both = tuple(clone.seconds + repack.seconds for clone, repack in zip(cloned, packed, strict=True))
     peers = {"peak_mb": round(max(one.peak for one in [*cloned, *packed]) / 1e6, 1)}
     mine = {"peak_mb": round(max(one.peak for one in took) / 1e6, 1), **details}
@@ -78,7 +81,33 @@ def _measure(stack: Stack, history: Path, folder: Path, say: Say, rounds: int) -
     return [
         Figure("git clone and repack", axis, "seconds", 0, both, peers),
         Figure("import", axis, "seconds", 0, tuple(one.seconds for one in took), mine),
+        *slices,
     ]
+
+
+def _slices(settings: Settings, source: Path, name: str, folder: Path, say: Say) -> Iterator[Figure]:
+    """Yield what the clone stores take of a slice of the largest directory, and of one of everything, one by one.
+
+    The first one fetches the history's packs. Raises Disproved.
+    """
+    listed = _git(source, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    directories = Counter(path.partition("/")[0] + "/" for path in listed if "/" in path)
+    for slice_name, path in (("largest", directories.most_common(1)[0][0]), ("everything", "/")):
+        say(f"{name}: a clone store of {path}")
+        define(Repository(settings), slice_name, [path])
+        command = [sys.executable, "-m", "benchmarks.imported_slices", slice_name, str(folder / "stores")]
+        ran = _run(command, folder, environment(settings))
+        made = json.loads(ran.output.splitlines()[-1])
+        where = path if path != "/" else "."
+        expected = int(_git(source, "rev-list", "--count", "HEAD", "--", where))
+        store = next((folder / "stores").glob(f"{Repository(settings).view.slice(slice_name).id}.*")) / "repository.git"
+        trees = [_git(each, "ls-tree", "-r", at, *more) for each, at, more in (
+            (store, made["main"], ()), (source, "HEAD", ("--", where)))]  # fmt: skip
+        if trees[0] != trees[1] or made["commits"] != expected:
+            raise Disproved(f"the store of {path} has {made['commits']} commits and not {expected}, or other files")
+        details = {"peak_mb": round(ran.peak / 1e6, 1), **made}
+        axis = f"{name}, {path}: {expected:,} commits"
+        yield Figure("slice of an import", axis, "seconds", 0, (ran.seconds,), details)
 
 
 def _run(command: Sequence[str], folder: Path, environ: dict[str, str] | None = None) -> _Ran:

@@ -166,6 +166,7 @@ PURE = {
     "storage.metrics.definitions",
     "storage.projection.commits",
     "storage.projection.follow",
+    "storage.projection.simplify",
     "storage.projection.slice_trees",
     "storage.view.rows",
     "storage.view.snapshot",

@@ -66,7 +66,11 @@ def test_a_segment_has_what_its_entries_set_in_the_view() -> None:
 
 
 def test_a_checkpoint_of_a_clone_store_has_its_parts() -> None:
-    assert checkpoints.decode(stored("v1-clone-checkpoint.json")) == persisted.CHECKPOINT
+    data = stored("v2-clone-checkpoint.json")
+    assert checkpoints.decode(data) == persisted.CHECKPOINT
+    # Those of format 1 had other commits of imported histories, and are made again.
+    with pytest.raises(checkpoints.CheckpointDamaged):
+        checkpoints.decode(data.replace(b'"format":2', b'"format":1'))
 
 
 def test_a_backup_manifest_has_its_files() -> None:

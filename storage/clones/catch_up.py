@@ -7,8 +7,9 @@ catch-up puts right, and nobody takes the store for more than it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 from msgspec.structs import replace
@@ -18,8 +19,12 @@ from storage.base.ids import Seq
 from storage.clones import checkpoints
 from storage.clones.entries import RecentEntries
 from storage.clones.git_store import GitStore
-from storage.clones.id_table import IdTable, State, tip_of
+from storage.clones.id_table import IdTable, Row, State, tip_of
+from storage.clones.imported import project_import, rows_of_all, touched_by
 from storage.clones.objects import Projector
+from storage.clones.originals import Originals
+from storage.git.objects import CorruptObject
+from storage.git.run_git import GitFailed
 from storage.log.entry import CorruptEntry, decode, digest
 from storage.projection.follow import EVERYTHING, Follower, Imported, Redefined, Settled, Step, begun
 from storage.projection.slice_trees import SliceTrees
@@ -44,6 +49,7 @@ class CatchUp:
     git: GitStore
     table: IdTable
     entries: RecentEntries
+    originals: Originals
     added: int = 0
     """Bytes of the packs that came."""
 
@@ -85,11 +91,11 @@ class CatchUp:
                 imported = next((step for step in settled.steps if isinstance(step, Imported)), None)
                 if imported is not None:
                     state = self._write(projector, state)
-                    self._take_in(imported)
+                    rows = self._take_in(projector, imported)
                 projector.take(settled.steps)
                 state = _behind(settled, state)
                 if imported is not None:
-                    state = self._write(projector, state, imported=True)
+                    state = self._write(projector, state, rows)
                 elif len(projector.rows) >= _PACK_COMMITS or projector.size >= _PACK_BYTES:
                     state = self._write(projector, state)
         if read < head.applied:
@@ -121,27 +127,47 @@ class CatchUp:
             return Follower(EVERYTHING, tip=tip_of(state))
         return Follower(frozenset(state.paths), of.id, state.version, of.version, tip_of(state))
 
-    def _take_in(self, imported: Imported) -> None:
-        """Have the whole history of an import in the store of the whole."""
-        for pack in imported.packs if self.slice is None else ():
-            data = self.repo.bucket.get(pack + ".pack")
-            self.git.add_pack([data], imported=True)
-            self.added += len(data)
+    def _take_in(self, projector: Projector, imported: Imported) -> Iterable[Row]:
+        """Have an imported history in the store, all of it or the slice's part; return its rows."""
+        if self.slice is None:
+            for pack in imported.packs:
+                data = self.repo.bucket.get(pack + ".pack")
+                self.git.add_pack([data], imported=True)
+                self.added += len(data)
+            tip = Row(imported.position, imported.commit, imported.commit)
+            projector.resume(tip)
+            return chain(rows_of_all(self.git.git, imported.commit), [tip])
+        assert projector.trees is not None
+        paths = projector.trees.paths
+        touched = touched_by(self.repo.archive, paths, imported)
+        with self.originals.opened(imported) as packs:
+            try:
+                made = project_import(imported, packs, paths, touched, self.git)
+            except GitFailed:
+                self.originals.discard(imported)
+                raise
+            except CorruptObject as error:
+                self.originals.discard(imported)
+                raise GitFailed("cat-file", 128, str(error)) from error
+        self.added += made.size
+        projector.resume(made.rows[-1] if made.rows else None)
+        return made.rows
 
-    def _write(self, projector: Projector, state: State, *, imported: bool = False) -> State:
-        """Write what was taken; of an `imported` history, objects as they are."""
+    def _write(self, projector: Projector, state: State, imported: Iterable[Row] | None = None) -> State:
+        """Write what was taken; behind an import its rows too, and objects as they are."""
         packs = 0
         for pack in projector.packs():
-            self.git.add_pack([pack], imported=imported)
+            self.git.add_pack([pack], imported=imported is not None)
             packs += 1 + len(pack) // _SMALL_PACK
             self.added += len(pack)
         tags = projector.tags
         if projector.main:
             state = replace(state, main=projector.main.hex())
-        rows = projector.taken()
-        self.table.add(rows, state, packs, tags)
-        if rows:
-            self.git.set_main(rows[-1].own)
+        self.table.add(chain(imported or (), projector.taken()), state, packs, tags)
+        if imported is not None and self.slice is None:
+            # Who begins without a checkpoint has the import's packs: it is as good as one.
+            self.table.note_checkpoint(self.table.count())
+        self.git.set_main(projector.last)
         if tags:
             self._set_tags()
         return state

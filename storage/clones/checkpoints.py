@@ -27,7 +27,7 @@ from storage.base.batched import batched
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, SliceId, is_ulid, new_ulid, oid_of
 from storage.clones.git_store import GitStore
-from storage.clones.id_table import IdTable, Row, State
+from storage.clones.id_table import FIRST, IdTable, Row, State
 from storage.git.run_git import GitFailed
 from storage.log.entry import digest
 from storage.repository import Repository
@@ -35,10 +35,11 @@ from storage.view.snapshot import Slice
 
 log = structlog.get_logger()
 
-FORMAT = 1
-FOLDER = f"projections/{FORMAT}/"
+FORMAT = 2
+_ALL = "projections/"
+FOLDER = f"{_ALL}{FORMAT}/"
 _PART_BYTES = 16 << 20
-_ROW = struct.Struct(">Q20s20s?")
+_ROW = struct.Struct(">q20s20s?")
 _ROWS_TOGETHER = 1 << 16
 _SLICES_TOGETHER = 1000
 # A store has a checkpoint of at least 8 parts in 9 of its commits.
@@ -121,7 +122,8 @@ def restore(repo: Repository, of: Slice | None, git: GitStore, table: IdTable, s
 
 def is_due(repo: Repository, table: IdTable) -> bool:
     """Tell whether a store has so many more commits than the newest checkpoint that is known. Raises sqlite3.Error."""
-    return _is_due(table.count(), table.checkpointed(), repo.settings.clone_checkpoint_commits)
+    every = repo.settings.clone_checkpoint_commits
+    return _is_due(table.count(), table.checkpointed(), every, table.has_import())
 
 
 def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTable) -> bool:
@@ -134,7 +136,7 @@ def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTa
     before = listed(repo.bucket, folder)
     fitting = [stored for stored in before if stored.version == state.version and stored.seq <= state.seq]
     known = _count(repo.bucket, fitting[-1]) if fitting else 0
-    made = _is_due(count, known, every)
+    made = _is_due(count, known, every, table.has_import())
     if made:
         known = _store(repo.bucket, folder, git, table, state)
         log.info("clone_checkpoint_written", name=folder, seq=state.seq, commits=known)
@@ -152,8 +154,10 @@ def _count(bucket: Bucket, stored: Stored) -> int:
         return 0
 
 
-def _is_due(count: int, known: int, every: int) -> bool:
-    return every > 0 and count - known >= max(every, count // _SHARE)
+def _is_due(count: int, known: int, every: int, has_import: bool) -> bool:
+    # Of an imported history the smallest part costs a walk through all of it, and its packs.
+    is_first = has_import and not known
+    return every > 0 and (is_first or count - known >= max(every, count // _SHARE))
 
 
 def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: State) -> int:
@@ -167,7 +171,7 @@ def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: St
 
     def packed() -> Iterator[bytes]:
         nonlocal count
-        after = -1
+        after = FIRST
         while rows := table.rows(after, state.end, _ROWS_TOGETHER):
             yield zlib.compress(b"".join([_ROW.pack(*row) for row in rows]))
             count, after = count + len(rows), rows[-1].position
@@ -277,17 +281,22 @@ def _delete_old(repo: Repository, folder: str) -> None:
 
 
 def delete_forgotten(repo: Repository, dry_run: bool = False) -> list[str]:
-    """Delete the checkpoints of slices that have been deleted, once nobody can be reading them; return their names.
+    """Delete the checkpoints of deleted slices and of older formats, once nobody can be reading them.
 
-    Raises Unavailable.
+    Returns their names. Raises Unavailable.
     """
     limit = repo.bucket.now() - repo.settings.gc_grace
     found: dict[SliceId, list[str]] = {}
-    for name, at in repo.bucket.listing(FOLDER):
-        owner = name.removeprefix(FOLDER).partition("/")[0]
-        if is_ulid(owner) and at <= limit:
-            found.setdefault(SliceId(owner), []).append(name)
     gone: list[str] = []
+    for name, at in repo.bucket.listing(_ALL):
+        written, _, rest = name.removeprefix(_ALL).partition("/")
+        owner = rest.partition("/")[0]
+        if at > limit or not written.isdigit():
+            continue
+        if int(written) < FORMAT:
+            gone.append(name)
+        elif int(written) == FORMAT and is_ulid(owner):
+            found.setdefault(SliceId(owner), []).append(name)
     for some in batched(found, _SLICES_TOGETHER):
         there = {slice_.id for slice_ in repo.view.slices(some)}
         gone += [name for owner in some if owner not in there for name in found[owner]]

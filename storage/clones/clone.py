@@ -27,6 +27,7 @@ from storage.clones.entries import RecentEntries
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable
 from storage.clones.locks import Busy, locked
+from storage.clones.originals import Originals
 from storage.clones.stores import IN_USE, PACKING, REPOSITORY, TABLE, USED, WRITING, Stores
 from storage.git.objects import CorruptObject, Kind
 from storage.git.run_git import GitFailed
@@ -151,7 +152,9 @@ class Clone:
             with locked(self.folder / WRITING, timeout=self._repo.settings.clone_wait):
                 with suppress(Busy), locked(self.folder / PACKING):
                     self._git.clean()
-                catch_up = CatchUp(self._repo, self.slice, self._git, self._table, self._entries)
+                catch_up = CatchUp(
+                    self._repo, self.slice, self._git, self._table, self._entries, Originals(self._repo, self._stores)
+                )  # fmt: skip
                 if self.folder.name not in self._stores.checked:
                     catch_up.check()
                     self._stores.checked.add(self.folder.name)

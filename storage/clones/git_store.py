@@ -44,7 +44,7 @@ class GitStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._packs = path / "objects" / "pack"
-        self._git = Git(environment=isolated_environment(path))
+        self.git = Git(environment=isolated_environment(path))
 
     def create(self) -> None:
         """Make it, empty, in a folder that is not there yet."""
@@ -60,7 +60,12 @@ class GitStore:
         Git checks each object, and that what it names is here. In an `imported` history objects are what they are, and
         trees that follow its trees have their modes. Raises GitFailed.
         """
-        self._git.feed("index-pack", "--stdin", *([] if imported else [_STRICT]), stdin=parts)
+        self.git.feed("index-pack", "--stdin", *([] if imported else [_STRICT]), stdin=parts)
+
+    def add_indexed(self, name: str, pack: bytes, index: bytes) -> None:
+        """Take a pack with its index, unchecked, in a repository that nobody uses yet."""
+        (self._packs / f"pack-{name}.pack").write_bytes(pack)
+        (self._packs / f"pack-{name}.idx").write_bytes(index)
 
     def clean(self) -> None:
         """Remove what a process that died has left. Nobody else may be writing or merging packs."""
@@ -84,7 +89,7 @@ class GitStore:
 
     def tags(self) -> dict[str, ObjectId]:
         """Return all tags by name."""
-        listed = self._git.output("for-each-ref", "--format=%(objectname) %(refname)", _TAGS).decode()
+        listed = self.git.output("for-each-ref", "--format=%(objectname) %(refname)", _TAGS).decode()
         rows = [line.split(" ", 1) for line in listed.splitlines()]
         return {name.removeprefix(_TAGS): oid_of(oid) for oid, name in rows}
 
@@ -94,7 +99,7 @@ class GitStore:
         lines = [f"delete {_TAGS}{name}\0\0" for name in now.keys() - wanted.keys()]
         lines += [f"update {_TAGS}{name}\0{oid.hex()}\0\0" for name, oid in wanted.items() if now.get(name) != oid]
         if lines:
-            self._git.output("update-ref", "--stdin", "-z", stdin="".join(lines).encode())
+            self.git.output("update-ref", "--stdin", "-z", stdin="".join(lines).encode())
 
     def repack(self) -> None:
         """Merge packs geometrically, under one index of all; the first time into one, with deltas. Raises GitFailed.
@@ -104,24 +109,24 @@ class GitStore:
         # Git tries no deltas between objects that one pack has without, unless it is told to forget that (-f).
         is_first = not (self._packs / "multi-pack-index").exists()
         how = ("-a", "-k", "-f") if is_first else ("--geometric=2",)
-        self._git.output("repack", "-d", "-q", "--write-midx", *how)
+        self.git.output("repack", "-d", "-q", "--write-midx", *how)
 
     def missing(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
         """Return those objects that are not here. Raises GitFailed."""
         asked = "".join([f"{oid.hex()}\n" for oid in set(oids)]).encode()
-        said = self._git.output("cat-file", "--batch-check=%(objectname)", stdin=asked).decode() if asked else ""
+        said = self.git.output("cat-file", "--batch-check=%(objectname)", stdin=asked).decode() if asked else ""
         return {oid_of(line.split(" ")[0]) for line in said.splitlines() if line.endswith(" missing")}
 
     def pack_of(self, heads: Iterable[ObjectId]) -> Iterable[bytes]:
         """Yield one pack of these commits and tags, and everything that they reach. Raises GitFailed."""
         options = ("--revs", "--stdout", "-q", "--delta-base-offset")
-        return self._git.stream(
+        return self.git.stream(
             "pack-objects", *options, stdin=b"".join([b"%s\n" % oid.hex().encode() for oid in heads])
         )
 
     def has_commit(self, oid: ObjectId) -> bool:
         """Tell whether there is such a commit."""
-        return self._git.run("cat-file", "-e", oid.hex() + "^{commit}", accept=(0, 1, 128)).returncode == 0
+        return self.git.run("cat-file", "-e", oid.hex() + "^{commit}", accept=(0, 1, 128)).returncode == 0
 
     def copy_packs(self, source: GitStore) -> None:
         """Have the packs of another store; the files are shared."""

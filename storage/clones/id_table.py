@@ -18,8 +18,11 @@ import msgspec
 from storage.base.ids import ObjectId, Seq, oid_of
 from storage.log.entry import NO_HASH, log_position
 
-FORMAT = 1
+FORMAT = 2
 """Of the table and of everything beside it: a store of another one is made again."""
+
+FIRST = -(1 << 62)
+"""Before every position."""
 
 _SCHEMA = f"""
 CREATE TABLE ids (position INTEGER PRIMARY KEY, chain BLOB NOT NULL, own BLOB NOT NULL, defined INTEGER NOT NULL);
@@ -39,8 +42,8 @@ _NO_TAGS: Mapping[str, ObjectId | None] = {}
 class Row(NamedTuple):
     """A commit of a store."""
 
-    position: int  # in the log
-    chain: ObjectId  # the commit of the chain whose tree it has, as far as it is the slice's
+    position: int  # in the log; of an imported commit below the tip one before that, parents first
+    chain: ObjectId  # the commit of the chain, or the imported one, whose tree it has, as far as it is the slice's
     own: ObjectId
     defined: bool = False  # a changed definition made it, and not that commit of the chain
 
@@ -78,6 +81,8 @@ class IdTable:
         # `rw`: a store that was deleted is not begun again here.
         connection = sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY)
         with closing(connection), connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+                raise sqlite3.DatabaseError("a store of another format")
             yield connection
 
     def copy(self, source: IdTable) -> None:
@@ -104,8 +109,6 @@ class IdTable:
     def state(self) -> State:
         """Return how far the store has come."""
         with self._opened() as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
-                raise sqlite3.DatabaseError("a store of another format")
             found = connection.execute("SELECT text FROM state").fetchone()
         return msgspec.json.decode(found[0], type=State) if found else State()
 
@@ -181,8 +184,12 @@ class IdTable:
         with self._opened() as connection:
             return int(connection.execute("SELECT count(*) FROM ids").fetchone()[0])
 
+    def has_import(self) -> bool:
+        """Tell whether there are commits from before the log."""
+        return self._row("SELECT * FROM ids WHERE position < 0 LIMIT 1") is not None
+
     def rows(self, after: int, end: int, most: int) -> list[Row]:
-        """Return the next rows behind one position and before another, in order."""
+        """Return the next rows behind one position (FIRST: from the beginning) and before another, in order."""
         query = "SELECT * FROM ids WHERE position > ? AND position < ? ORDER BY position LIMIT ?"
         with self._opened() as connection:
             return [_row(found) for found in connection.execute(query, (after, end, most))]

@@ -51,20 +51,19 @@ class Projector:
             self.root = self.trees.reduce(self._read, tree) if self.trees else tree
 
     def take(self, steps: Sequence[Step]) -> None:
-        """Take the next steps. Raises ObjectMissing, Corrupt and Unavailable."""
+        """Take the next steps; who has an import goes on behind it with `resume`.
+
+        Raises ObjectMissing, Corrupt and Unavailable.
+        """
         for some in batched(steps, _AHEAD):
             self._read_ahead(some)
             for step in some:
                 if isinstance(step, Tagged):
                     self._tag(step)
-                elif isinstance(step, Imported) and self.trees is None:
-                    # Its packs have come as they are.
-                    self.last, self.root = step.commit, self._commit(step.commit)[0]
-                    self.rows.append(Row(step.position, step.commit, step.commit, False))
                 elif isinstance(step, Published):
                     self.main = step.commit
                     self._make(step.commit, Kind.COMMIT, self._data(step.commit))
-                else:
+                elif not isinstance(step, Imported):
                     self._take(step)
 
     def packs(self) -> Iterator[bytes]:
@@ -138,7 +137,7 @@ class Projector:
                 self._make(oid, kind, data)
                 left.append(TagObject.parse(data).target)
 
-    def _take(self, step: Landed | Redefined | Imported) -> None:
+    def _take(self, step: Landed | Redefined) -> None:
         data = self._data(step.commit)
         tree, said = commits.read(data)
         before = on_top(self._read, self.trees.made()) if self.trees else self._read
@@ -160,11 +159,11 @@ class Projector:
         self._make(self.last, Kind.COMMIT, data)
         self.rows.append(Row(step.position, step.commit, self.last, isinstance(step, Redefined)))
 
-    def _written(self, step: Landed | Redefined | Imported, root: ObjectId, said: Said) -> bytes:
+    def _written(self, step: Landed | Redefined, root: ObjectId, said: Said) -> bytes:
         parents = [self.last] if self.last else []
         if isinstance(step, Redefined):
             return commits.defined(root, parents, said, step.time)
-        return commits.projected(root, parents, said, step.pushed if isinstance(step, Landed) else None)
+        return commits.projected(root, parents, said, step.pushed)
 
     def _make(self, oid: ObjectId, kind: Kind, data: bytes) -> None:
         if oid not in self.made:

@@ -4,15 +4,15 @@ Git's packs have most of it as deltas. Of those that the tip has, a copy is writ
 archive's tables name the copy.
 """
 
-import subprocess
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
 from storage.base.ids import ObjectId
+from storage.git.imported.git_objects import GitObjects
 from storage.git.imported.git_output import ended
-from storage.git.objects import CorruptObject, Kind
+from storage.git.objects import Kind
 from storage.git.packs import PackWriter
 from storage.git.run_git import Git, GitFailed
 
@@ -54,7 +54,7 @@ class Copies:
     """Reads objects from a repository, one after the other, into packs in which they stand whole."""
 
     def __init__(self, git: Git, most: int) -> None:
-        self._process = git.start("cat-file", "--batch", stdin=subprocess.PIPE)
+        self._objects = GitObjects(git)
         self._most = most
         self._writer = PackWriter()
 
@@ -64,13 +64,12 @@ class Copies:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with ended(self._process):
-            pass
+        self._objects.__exit__(kind, error, trace)
 
     def take(self, oids: Iterable[ObjectId]) -> Iterator[PackWriter]:
         """Copy objects; yield packs that have as much as they may. Raises CorruptObject."""
         for oid in oids:
-            kind, data = self._read(oid)
+            kind, data = self._objects.read(oid)
             if self._writer and self._writer.size + len(data) > self._most:
                 yield from self.rest()
             self._writer.add(kind, data, oid, _LEVELS.get(kind, 0))
@@ -80,13 +79,3 @@ class Copies:
         if self._writer:
             full, self._writer = self._writer, PackWriter()
             yield full
-
-    def _read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(oid.hex().encode() + b"\n")
-        self._process.stdin.flush()
-        head = self._process.stdout.readline().split()
-        if len(head) != 3:
-            raise CorruptObject(f"git cat-file has no object {oid.hex()}")
-        data = self._process.stdout.read(int(head[2]) + 1)[:-1]
-        return Kind[head[1].decode().upper()], data

@@ -46,22 +46,27 @@ def rows_of_path(digest: bytes, commits: Sequence[int]) -> Iterator[Row]:
         yield CHANGES.row(_name(digest, number), _MORE.pack(*some, *[0] * (_IN_ROW - len(some))))
 
 
-def imported_commits_of(archive: Archive, path: bytes, before: int | None, limit: int) -> list[Change]:
+def imported_commits_of(
+    archive: Archive, path: bytes, before: int | None, limit: int, *, since: int = 0
+) -> list[Change]:
     """Return the imported commits that changed a path, newest first, of those at positions below `before`.
 
-    At most `limit` of them, and MOST. A directory's path ends with a slash; `/` is everything. Costs a look-up of the
+    At most `limit` of them, and MOST. A directory's path ends with a slash; `/` is everything. `since` is the entry of
+    the import where somebody knows it: a view that knows less by now is stale. Costs a look-up of the
     archive for the path, one for the rows of the page, and one for its commits, all of them together. Raises
     Unavailable.
     """
-    found = imported_numbers_of(archive, path, before, limit)
-    commits = archive.look_up(COMMITS, list(dict.fromkeys(str(number) for _, number in found)))
+    found = imported_numbers_of(archive, path, before, limit, since=since)
+    commits = archive.look_up(COMMITS, list(dict.fromkeys(str(number) for _, number in found)), since)
     return [Change(position, commits[str(number)]) for position, number in found]
 
 
-def imported_numbers_of(archive: Archive, path: bytes, before: int | None, limit: int) -> list[tuple[int, int]]:
+def imported_numbers_of(
+    archive: Archive, path: bytes, before: int | None, limit: int, *, since: int = 0
+) -> list[tuple[int, int]]:
     """Return positions and numbers of commits as `imported_commits_of` does commits. Raises Unavailable."""
     digest = digest_of(path)
-    first = archive.look_up(CHANGES, [_name(digest, 0)]).get(_name(digest, 0))
+    first = archive.look_up(CHANGES, [_name(digest, 0)], since).get(_name(digest, 0))
     if first is None:
         return []
     count, *numbers = _FIRST.unpack_from(first)
@@ -69,7 +74,7 @@ def imported_numbers_of(archive: Archive, path: bytes, before: int | None, limit
     start = max(0, end - min(limit, MOST))
     numbers = numbers[:count]
     rows = range(max(1, _row_of(start)), _row_of(end - 1) + 1) if end > start else range(0)
-    found = archive.look_up(CHANGES, [_name(digest, row) for row in rows])
+    found = archive.look_up(CHANGES, [_name(digest, row) for row in rows], since)
     by_position = dict(enumerate(numbers))
     for row in rows:
         at = _IN_FIRST + (row - 1) * _IN_ROW

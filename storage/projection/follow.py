@@ -62,7 +62,7 @@ class Tagged(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """A Git history has become that of the repository: the whole has all of it, a slice what stands at its tip."""
+    """A Git history has become that of the repository: the whole has all of it, a slice its part."""
 
     position: int  # in the log
     commit: ObjectId  # the tip

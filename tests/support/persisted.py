@@ -210,12 +210,12 @@ BACKUP = Manifest(
     {"log/000000000001.json": Sum(300, "cd" * 32), f"{PACK}.pack": Sum(56, "ef" * 32)},
 )  # fmt: skip
 CHECKPOINT = checkpoints.Manifest(
-    format=1,
+    format=2,
     state=id_table.State(
         seq=Seq(12), hash="ab" * 32, tip="1" * 40, main="2" * 40, version=3, paths=("a/ä/".encode(), b"b")
     ),
-    count=2, pack=(checkpoints.Part(f"projections/1/{ulid('A3')}/{ulid('E1')}.pack-000000", 56, "cd" * 32),),
-    rows=(checkpoints.Part(f"projections/1/{ulid('A3')}/{ulid('E1')}.rows-000000", 34, "ef" * 32),),
+    count=2, pack=(checkpoints.Part(f"projections/2/{ulid('A3')}/{ulid('E1')}.pack-000000", 56, "cd" * 32),),
+    rows=(checkpoints.Part(f"projections/2/{ulid('A3')}/{ulid('E1')}.rows-000000", 34, "ef" * 32),),
     tags={"v1": "3" * 40},
 )  # fmt: skip
 STATE = State("minio", "access", "secret", "flower", [8000, 8001])
@@ -240,7 +240,7 @@ def samples() -> Iterator[tuple[str, bytes]]:
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
     yield "v4.3.segment", segments.encode(segment())
-    yield "v1-clone-checkpoint.json", checkpoints.encode(CHECKPOINT)
+    yield "v2-clone-checkpoint.json", checkpoints.encode(CHECKPOINT)
     yield "v1-backup.jsonl", BACKUP.encode()
     yield "v1-stack.json", _in_a_folder(lambda folder: state.save(folder, STATE), "stack.json")
     yield "v1-sluice-base.json", _in_a_folder(lambda folder: folder_base.write(folder, BASE), folder_base.FILE)

@@ -117,8 +117,8 @@ class Taking:
     def _may_have_landed(self, planned: _Planned, store: Store) -> bool:
         """Tell whether some of the new commits may be the slice's own that the store has not yet.
 
-        A slice's commits are a line. What stands on any of them but the newest is none of them: the store has the one
-        that follows there.
+        Behind an import, which a store has had from its beginning, a slice's commits are a line. What stands on any of
+        them but the newest is none of them: the store has the one that follows there.
         """
         return bool(planned.commits) and (planned.has_merges or planned.base == store.newest())
 

@@ -15,6 +15,7 @@ from app.admin.deep import deep
 from app.admin.export import export
 from app.admin.restore import restore
 from app.admin.verify import verify
+from storage.base.errors import ViewStale
 from storage.base.ids import ObjectId, oid_of
 from storage.base.settings import Settings
 from storage.git.imported.deltas import is_delta
@@ -230,6 +231,10 @@ def test_the_commits_of_a_path_are_those_of_git_log(settings: Settings, source: 
             before = page[-1].position
         assert pages == told
     assert imported_commits_of(archive, b"nowhere", None, 10) == []
+    now = world.repo.view.head().compacted
+    assert imported_commits_of(archive, b"link", None, 10, since=now)
+    with pytest.raises(ViewStale):  # a view from before the import would say that nothing ever changed
+        imported_commits_of(archive, b"link", None, 10, since=now + 1)
     assert [each.commit.hex() for each in imported_commits_of(archive, b"/", None, 1000)] == order
     [begun] = imported_commits_of(archive, LATIN, None, 10)
     assert begun.commit.hex() == source.git("rev-list", "--reverse", "--date-order", "HEAD").split()[1]
