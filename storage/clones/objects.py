@@ -163,6 +163,8 @@ class Projector:
         parents = [self.last] if self.last else []
         if isinstance(step, Redefined):
             return commits.defined(root, parents, said, step.time)
+        if not step.is_whole:
+            return commits.part(root, parents, said)
         return commits.projected(root, parents, said, step.pushed)
 
     def _make(self, oid: ObjectId, kind: Kind, data: bytes) -> None:

@@ -16,6 +16,10 @@ from storage.log.records import Pushed
 
 DEFINED = b"Change the paths of this slice\n"
 """The message of the commit that a changed definition makes."""
+PART = b"The part of a change that has other paths too\n"
+"""The message of a commit that changes something outside of the slice."""
+
+_SLUICE = b"Sluice <sluice@localhost>"
 
 _RESERVED_LINE = re.compile(rb"^(?:%s)[ \t]*:[^\n]*\n?" % "|".join(RESERVED).encode(), re.IGNORECASE | re.MULTILINE)
 _TIME = re.compile(rb" (\d+) [+-]\d{4}\Z")
@@ -71,14 +75,29 @@ def without_reserved(message: bytes) -> bytes:
     return rest.rstrip() + b"\n" if count else message
 
 
+def part(tree: ObjectId, parents: Sequence[ObjectId], said: Said) -> bytes:
+    """Return the commit of a projection for one that changes something outside of the slice.
+
+    Who may not read all paths of a changeset is told neither its author nor its message: both may tell of the others.
+    """
+    return _own(tree, parents, _time_of(said), PART)
+
+
 def defined(tree: ObjectId, parents: Sequence[ObjectId], before: Said, time: int) -> bytes:
     """Return the commit that a changed definition makes at `time` (seconds; 0: the log does not say).
 
-    Its author and committer are Sluice, as the commit of the chain `before` names it; it is no older than that.
+    It is no older than the commit of the chain `before`.
     """
-    match = _TIME.search(before.committer)
+    return _own(tree, parents, max(time, _time_of(before)), DEFINED)
+
+
+def _own(tree: ObjectId, parents: Sequence[ObjectId], time: int, message: bytes) -> bytes:
+    line = b"%s %d +0000" % (_SLUICE, time)
+    return write(tree, parents, Said(line, line, message))
+
+
+def _time_of(said: Said) -> int:
+    match = _TIME.search(said.committer)
     if match is None:
         raise CorruptObject("a commit of the chain has no time")
-    who = before.committer[: match.start()]
-    line = b"%s %d +0000" % (who, max(time, int(match[1])))
-    return write(tree, parents, Said(line, line, DEFINED))
+    return int(match[1])

@@ -37,6 +37,7 @@ class Landed(NamedTuple):
     commit: ObjectId
     paths: tuple[bytes, ...]  # that it changes, as far as they are the slice's
     pushed: Pushed | None
+    is_whole: bool = True  # it changes nothing else
 
 
 class Redefined(NamedTuple):
@@ -138,11 +139,14 @@ class Follower:
         everything = self._paths == EVERYTHING
         for index, decided in enumerate(entry.decided):
             if decided.status == Status.COMMITTED and decided.commit:
-                paths = changed_paths(decided)
+                changed = paths = changed_paths(decided)
                 if not everything:
-                    paths = tuple([path for path in paths if covers(self._paths, path)])
+                    paths = tuple([path for path in changed if covers(self._paths, path)])
                 if paths or self._slice is None:
-                    yield Landed(log_position(entry.seq, index), oid_of(decided.commit), paths, decided.pushed)
+                    yield Landed(
+                        log_position(entry.seq, index), oid_of(decided.commit), paths, decided.pushed,
+                        len(paths) == len(changed),
+                    )  # fmt: skip
 
     def _definitions(self, entry: Slices) -> Iterator[Redefined]:
         for new in entry.define:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ class Interpreter:
         return self.git("write-tree").strip()
 
     def commit(self, of: str, tree: str, parent: str | None, message: str | None = None) -> str:
+        """Make a commit that says what another one does or, with a message, what Sluice says in its place."""
         form = "%an%x00%ae%x00%ad%x00%cn%x00%ce%x00%cd%x00%B"
         name, mail, date, who, where, when, body = self.git("log", "-1", "--date=raw", f"--format={form}", of).split(
             "\0"
@@ -65,7 +67,8 @@ class Interpreter:
             message = "\n".join([line for line in body.rstrip().split("\n") if not line.startswith("Changeset-")])
             message = message.rstrip() + "\n"
         else:
-            name, mail, date = who, where, when
+            name, mail = who, where = "Sluice", "sluice@localhost"
+            date = when
         idents = {
             "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": mail, "GIT_AUTHOR_DATE": date,
             "GIT_COMMITTER_NAME": who, "GIT_COMMITTER_EMAIL": where, "GIT_COMMITTER_DATE": when,
@@ -73,8 +76,11 @@ class Interpreter:
         parents = ["-p", parent] if parent else []
         return self.git("commit-tree", tree, *parents, stdin=message, **idents).strip()
 
-    def filtered(self, definitions: list[tuple[str, Slice]]) -> list[str]:
-        """Return the commits; each definition with the newest commit of the chain when it was made."""
+    def filtered(self, definitions: list[tuple[str, Slice]], edits: Mapping[str, Collection[str]]) -> list[str]:
+        """Return the commits; each definition with the newest commit of the chain when it was made.
+
+        `edits` has the paths that each commit's changeset was to change.
+        """
         made: list[str] = []
         last = self.git("mktree", "--missing").strip()
         paths = definitions[0][1].paths
@@ -88,7 +94,10 @@ class Interpreter:
                     paths = changes[commit]
                 tree = self.tree(commit, paths)
                 if tree != last:
-                    message = "Change the paths of this slice\n" if redefined else None
+                    is_part = any(not covered(path, paths) for path in edits.get(commit, ()))
+                    message = "The part of a change that has other paths too\n" if is_part else None
+                    if redefined:
+                        message = "Change the paths of this slice\n"
                     made.append(self.commit(commit, tree, made[-1] if made else None, message))
                     last = tree
         return made[::-1]
@@ -122,8 +131,11 @@ def test_random_histories_are_projected_as_git_itself_would_filter_them(
         for name, paths in (("one", ["a/", "b"]), ("two", ["c c/", "a/a", "ü/a/"]), ("three", ["a.b/"]))
     }
     tip = world.repo.view.head().tip
+    edits: dict[str, Collection[str]] = {}
     for step in range(24):
-        tip = land(world, edit(world, rng), message=rng.choice(MESSAGES))
+        changes = edit(world, rng)
+        tip = land(world, changes, message=rng.choice(MESSAGES))
+        edits[tip] = changes.keys()
         if step in (9, 17):
             name = rng.choice(["one", "two"])
             old = definitions[name][-1][1]
@@ -136,8 +148,8 @@ def test_random_histories_are_projected_as_git_itself_would_filter_them(
     judge = Interpreter(whole.path, tmp_path)
     for name, versions in definitions.items():
         clone: Clone = clone_of(world, tmp_path, versions[-1][1])
-        assert commits_of(clone) == judge.filtered(versions), name
+        assert commits_of(clone) == judge.filtered(versions, edits), name
         fsck(clone)
     everything = clone_of(world, tmp_path, world.all)
-    assert commits_of(everything) == judge.filtered([("", world.all)])
+    assert commits_of(everything) == judge.filtered([("", world.all)], edits)
     assert git(everything.path, "rev-parse", "main^{tree}") == git(whole.path, "rev-parse", "main^{tree}")

@@ -63,6 +63,17 @@ def test_a_slice_that_grows_goes_on_with_one_more_commit(world: World, tmp_path:
         fsck(clone)
 
 
+def test_a_change_with_other_paths_too_tells_a_slice_neither_who_made_it_nor_why(world: World, tmp_path: Path) -> None:
+    shared = define(world.repo, "shared", ["shared/"])
+    land(world, {"shared/a": b"a\n", "secret/plan": b"p\n"}, message="Rotate the password in secret/plan")
+    land(world, {"shared/b": b"b\n"}, message="Of this slice alone")
+    clone = clone_of(world, tmp_path, shared)
+    newest, part = git(clone.path, "log", "--format=%an|%cn|%s", "main").splitlines()
+    assert newest.endswith("|Of this slice alone") and not newest.startswith("Sluice|")
+    assert part == "Sluice|Sluice|The part of a change that has other paths too"
+    fsck(clone)
+
+
 def test_a_definition_with_other_words_for_the_same_files_makes_no_commit(world: World, tmp_path: Path) -> None:
     docs = define(world.repo, "docs", ["docs/"])
     land(world, {"docs/a": b"a\n"})
@@ -92,9 +103,9 @@ def test_a_slice_that_shrinks_gives_its_old_paths_to_nobody(
     new = clone_of(world, kept if how == "from its own store" else tmp_path / "new", less)
     assert {oid for oid in leaked if has_object(new, oid)} == set()
     # The whole history of what is left, and no parent in the old one.
-    assert git(new.path, "log", "--format=%s", "--name-only", "main").split() == [
-        "Change", "things", "docs/b", "Change", "things", "docs/a", "Change", "things", "docs/a",
-    ]  # fmt: skip
+    part = "The part of a change that has other paths too"
+    log = git(new.path, "log", "--format=%s", "--name-only", "main").splitlines()
+    assert [line for line in log if line] == [part, "docs/b", part, "docs/a", part, "docs/a"]
     assert commits_of(new) == commits_of(clone_of(world, tmp_path / "third", less))
     fsck(new)
 

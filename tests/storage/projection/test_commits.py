@@ -8,7 +8,7 @@ from storage.base.ids import ObjectId
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Ident
 from storage.git.trailers import with_trailer
 from storage.log.records import Pushed
-from storage.projection.commits import Said, defined, projected, read, without_reserved, write
+from storage.projection.commits import Said, defined, part, projected, read, without_reserved, write
 
 TREE, PARENT = ObjectId(b"t" * 20), ObjectId(b"p" * 20)
 SAID = Said(b"A <a@example.org> 1 +0000", b"C <c@example.org> 2 -0130", b"Subject\n")
@@ -70,5 +70,11 @@ def test_a_pushed_commit_is_repeated_byte_for_byte() -> None:
 def test_a_definitions_commit_is_sluices_own_and_never_older_than_the_one_before() -> None:
     for time, expected in ((0, 2), (1, 2), (3, 3)):
         tree, said = read(defined(EMPTY_TREE, [PARENT], SAID, time))
-        assert (tree, said.author) == (EMPTY_TREE, b"C <c@example.org> %d +0000" % expected)
+        assert (tree, said.author) == (EMPTY_TREE, b"Sluice <sluice@localhost> %d +0000" % expected)
         assert said.committer == said.author and said.message == b"Change the paths of this slice\n"
+
+
+def test_a_part_of_a_change_tells_neither_its_author_nor_its_message() -> None:
+    data = part(TREE, [PARENT], SAID._replace(message=b"Rotate the password in secret/", encoding=b"latin-1"))
+    line = b"Sluice <sluice@localhost> 2 +0000"
+    assert data == write(TREE, [PARENT], Said(line, line, b"The part of a change that has other paths too\n"))
