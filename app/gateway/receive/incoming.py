@@ -8,6 +8,7 @@ chain's objects are nowhere near. The folder is deleted with the push, or when t
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ bytes may have one of any size."""
 _KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
 _FULL = ("No space left", "Disk quota exceeded")
 _NO_MEMORY = "Out of memory"
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)*")
 
 
 class NotComplete(Refused):
@@ -281,7 +283,7 @@ class _Reader:
 
 
 def _last_line(said: str) -> str:
-    """Return what Git says last, without its word `fatal`; what is about objects names them."""
+    """Return what Git says last, without its word `fatal`, and without folders; what is about objects names them."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("error:", "fatal:"))] or lines or ["it does not say why"]
-    return telling[0].partition(": ")[2] or telling[0]
+    return _FOLDERS.sub("", telling[0].partition(": ")[2] or telling[0])
