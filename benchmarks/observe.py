@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,12 @@ def stages(stack: Stack, after: int) -> dict[str, Any]:
 def _family(pid: int) -> float:
     leader = psutil.Process(pid)
     total = 0.0
-    for process in [leader, *leader.children(recursive=True)]:
-        times = process.cpu_times()
-        total += times.user + times.system
-    ended = leader.cpu_times()
-    return total + ended.children_user + ended.children_system
+    for process in leader.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since it was listed, and is among the leader's ended ones
+            times = process.cpu_times()
+            total += times.user + times.system
+    own = leader.cpu_times()
+    return total + own.user + own.system + own.children_user + own.children_system
 
 
 def _batches(stack: Stack) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from tests.harness.checker import Violation, check
 from tests.harness.evidence import Commit, Evidence, gather
 from tests.harness.history import Edit, History, Submission, Told
 from tests.harness.pushers.gathered import gather_clones
-from tests.harness.pushers.judge import PUSH_RULES, WHOLE, Cloned, Repository
+from tests.harness.pushers.judge import PART, PUSH_RULES, WHOLE, Cloned, Repository
 from tests.harness.pushers.pusher import Door
 from tests.harness.rounds import Load
 from tests.harness.small import Small
@@ -98,6 +98,8 @@ def test_a_branch_that_went_back_is_found() -> None:
         [],  # it has landed
         [(LANDED, "p0-0"), ("4" * 40, "p0-0")],  # twice
         [(LANDED, "p0-0"), (LOST, "p0-1")],  # what did not land
+        [(LANDED, PART)],  # it has no other paths
+        [(LANDED, "p0-0"), ("4" * 40, PART)],
     ],
 )
 def test_a_slice_without_what_landed_or_with_more_is_found(log: list[tuple[str, str | None]]) -> None:

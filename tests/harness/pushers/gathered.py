@@ -10,7 +10,7 @@ from tests.harness.checker import Case
 from tests.harness.evidence import KEY, Evidence
 from tests.harness.history import History
 from tests.harness.pushers.clone import Clone
-from tests.harness.pushers.judge import WHOLE, Cloned, Repository, did_not_land
+from tests.harness.pushers.judge import PART, WHOLE, Cloned, Repository, did_not_land
 from tests.harness.pushers.pusher import Door
 from tests.harness.writers import SLICES
 
@@ -60,7 +60,8 @@ def _log(clone: Clone) -> Iterator[tuple[str, str | None]]:
     for part in clone.git("log", "--reverse", "--first-parent", "--format=%x00%H%n%B").split("\0")[1:]:
         commit, _, message = part.partition("\n")
         key = KEY.search(message)
-        yield commit, key[1] if key else None
+        is_part = message.strip().lower() == PART
+        yield commit, PART if is_part else key[1] if key else None
 
 
 def _files(clone: Clone) -> Iterator[tuple[str, str]]:
