@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from app.client.api_client import Json, content
+from app.client.byte_paths import dumps
 from app.demo.plan import PlannedChangeset
 from app.judge import FileChange, History, HistoryError
 
@@ -63,7 +64,7 @@ def change_parts(history: History, changes: Iterable[FileChange]) -> Iterator[by
     while chunk := list(islice(changes, _BLOBS)):
         blobs = iter(history.contents([change.oid for change in chunk if change.needs_content]))
         for change in chunk:
-            yield json.dumps(_change(change, blobs)).encode()
+            yield dumps(_change(change, blobs)).encode()
 
 
 def body(items: list[bytes]) -> bytes:
