@@ -69,7 +69,8 @@ def test_history_of_a_slice_is_git_history(docs: str, gateway: Gateway, tmp_path
     clone = tmp_path / "clone"
     gateway.clone(clone, name=docs)  # by its id as well
     subjects = git(clone, "log", "--format=%s").splitlines()
-    assert subjects == ["Guide 3", "Guide 2", "Guide 1", "Guide 0", "Change things"]
+    part = "The part of a change that has other paths too"
+    assert subjects == ["Guide 3", "Guide 2", "Guide 1", "Guide 0", part]
     blamed = git(clone, "blame", "--porcelain", "docs/guide.md")
     assert "summary Guide 3" in blamed and "author Ada" in blamed
     git(clone, "bisect", "start", "HEAD", "HEAD~4")
