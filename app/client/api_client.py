@@ -25,6 +25,7 @@ __all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "conten
 LONGEST_WAIT = 50.0  # seconds of one long poll, at most: proxies cut off what takes a minute
 T = TypeVar("T")
 _READ = 64 << 10  # bytes of a stream that are taken at once, at most
+_NOBODY = "unknown"  # as the API calls who asks where there are no tokens
 
 
 class Client(Transport):
@@ -89,6 +90,11 @@ class Client(Transport):
     def me(self) -> Json:
         """Return who one is, and what one may do."""
         return self.call("GET", "/v1/me")
+
+    def principal(self) -> str | None:
+        """Return who one is; None without a token, where everybody is nobody."""
+        principal: str = self.me()["principal"]
+        return None if principal == _NOBODY else principal
 
     def limits(self) -> Json:
         """Return every limit that a request can meet, and one's own shares with what is used of them."""

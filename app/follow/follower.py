@@ -21,7 +21,6 @@ from storage.mirrors.remote import RemoteFailed
 
 MIRROR, COMMIT = "mirror", "upstream"
 """The labels of a changeset that was taken: its mirror, and its commit."""
-_NOBODY = "unknown"  # where there are no tokens
 _DONE = {"committed", "landed"}
 _DROPPED = {"abandoned", "expired"}  # conflicts that somebody closed without a resolution
 _LOOKED_AT = 20  # changesets of a mirror, of which the newest with an answer counts
@@ -77,10 +76,9 @@ class Follower:
 
     def _taken(self) -> str:
         """Return the last commit that is here, or that somebody chose to leave out; empty where there is none."""
-        me = self._client.me()["principal"]
         known = self._client.pages(
             "/v1/changesets", label=f"{MIRROR}:{self._name}", since=self._mirror["created_at"],
-            submitter=None if me == _NOBODY else me,  # any writer may submit changesets with such labels
+            submitter=self._client.principal(),  # any writer may submit changesets with such labels
         )  # fmt: skip
         for changeset in islice(known, _LOOKED_AT):
             commit = changeset["labels"][COMMIT]

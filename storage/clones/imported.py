@@ -18,10 +18,10 @@ from storage.base.ids import ObjectId
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import Row
 from storage.git.imported.git_objects import GitObjects
-from storage.git.imported.git_output import ended
+from storage.git.imported.git_output import listed
 from storage.git.objects import CorruptObject, Kind, Tree, object_id
 from storage.git.packs import PackWriter
-from storage.git.run_git import Git, GitFailed, ScratchRepository, isolated_environment
+from storage.git.run_git import Git, ScratchRepository, isolated_environment
 from storage.log.entry import SLOTS
 from storage.lookup.archive import Archive
 from storage.lookup.imported import MOST, imported_commits_of
@@ -56,14 +56,10 @@ class Projected(NamedTuple):
 
 def history_of(git: Git, tip: ObjectId) -> Iterator[tuple[ObjectId, ObjectId, list[ObjectId]]]:
     """Yield all commits that a commit reaches, with their roots and parents, parents first. Raises GitFailed."""
-    process = git.start("rev-list", "--topo-order", "--reverse", "--no-commit-header", "--format=%H %T %P", tip.hex())
-    assert process.stdout
-    with ended(process):
-        for line in process.stdout:
-            commit, root, *parents = [ObjectId(bytes.fromhex(part)) for part in line.decode().split()]
-            yield commit, root, parents
-        if process.wait():
-            raise GitFailed("rev-list", process.returncode, "")
+    form = ("--no-commit-header", "--format=%H %T %P")
+    for line in listed(git, "rev-list", "--topo-order", "--reverse", *form, tip.hex()):
+        commit, root, *parents = [ObjectId(bytes.fromhex(part)) for part in line.decode().split()]
+        yield commit, root, parents
 
 
 def rows_of_all(git: Git, tip: ObjectId) -> Iterator[Row]:

@@ -9,8 +9,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 
 from storage.base.ids import ObjectId
-from storage.git.imported.git_output import ended
-from storage.git.run_git import Git, GitFailed
+from storage.git.imported.git_output import listed
+from storage.git.run_git import Git
 from storage.importing.tables import RowSpool
 from storage.lookup.imported_graph import Node, rows_of_commit
 
@@ -29,13 +29,8 @@ def index_graph(git: Git, tip: str, rows: RowSpool) -> None:
 
 def _commits(git: Git, tip: str) -> Iterator[list[bytes]]:
     """Yield the ids of each commit and its parents, parents first."""
-    process = git.start("rev-list", "--date-order", "--reverse", "--parents", tip)
-    assert process.stdout
-    with ended(process):
-        for line in process.stdout:
-            yield [bytes.fromhex(each.decode()) for each in line.split()]
-        if process.wait():
-            raise GitFailed("rev-list", process.returncode, "")
+    for line in listed(git, "rev-list", "--date-order", "--reverse", "--parents", tip):
+        yield [bytes.fromhex(each.decode()) for each in line.split()]
 
 
 class Dominators:

@@ -11,10 +11,10 @@ from typing import Self
 
 from storage.base.ids import ObjectId
 from storage.git.imported.git_objects import GitObjects
-from storage.git.imported.git_output import ended
+from storage.git.imported.git_output import listed
 from storage.git.objects import Kind
 from storage.git.packs import PackWriter
-from storage.git.run_git import Git, GitFailed
+from storage.git.run_git import Git
 
 _ID_BYTES = 20
 _LEVELS = {Kind.BLOB: 1}  # as storage/log/store_pack.py has them
@@ -24,13 +24,8 @@ class TipObjects:
     """The ids of a commit, and of its trees and files: 20 bytes each in memory."""
 
     def __init__(self, git: Git, tip: str) -> None:
-        process = git.start("rev-list", "--objects", "--no-object-names", "--no-walk", tip)
-        assert process.stdout
-        with ended(process):
-            ids = sorted(bytes.fromhex(line.decode()) for line in process.stdout)
-            if process.wait():
-                raise GitFailed("rev-list", process.returncode, "")
-        self._ids = b"".join(ids)
+        lines = listed(git, "rev-list", "--objects", "--no-object-names", "--no-walk", tip)
+        self._ids = b"".join(sorted(bytes.fromhex(line.decode()) for line in lines))
 
     def __contains__(self, oid: ObjectId) -> bool:
         at = bisect_left(_Ids(self._ids), oid) * _ID_BYTES

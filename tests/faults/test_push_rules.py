@@ -18,7 +18,7 @@ from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.run_git import isolated_environment
 from tasks import notify
-from tests.harness.checker import Violation, check
+from tests.harness.checker import Violation, by_rule, check
 from tests.harness.evidence import Commit, Evidence, gather
 from tests.harness.history import Edit, History, Submission, Told
 from tests.harness.pushers.gathered import gather_clones
@@ -48,12 +48,7 @@ def forged(*told: Told, branches: Sequence[tuple[str, str]] = (), cloned: Cloned
     chain = [Commit(FIRST, (), "", (), None, {}), Commit(LANDED, (FIRST,), "", (ID,), "p0-0", edits)]
     final = {ID: Answer(200, b'{"status": "landed"}'), OTHER: Answer(200, b'{"status": "conflicted"}')}
     evidence = Evidence(final, chain, clones=cloned or clones())
-    names = {rule.__name__.strip("_").replace("_", "-") for rule in PUSH_RULES}
-    found: dict[str, list[str]] = {}
-    for each in check(history, evidence):
-        if each.rule in names:
-            found.setdefault(each.rule, []).append(each.text)
-    return found
+    return by_rule(PUSH_RULES, history, evidence)
 
 
 def clones(log: Sequence[tuple[str, str | None]] = ((LANDED, "p0-0"),), files: dict[str, str] | None = None) -> Cloned:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from storage.access.policy import Grant, Policy, Role
-from tests.harness.checker import check
+from tests.harness.checker import by_rule
 from tests.harness.evidence import Evidence
 from tests.harness.history import Asked, Edit, History, IssuedToken, SetPolicy, Submission
 from tests.harness.rights.badge import ROOM_OF, ROOMS, SETTLES, Badge
@@ -45,12 +45,7 @@ def found(
 
 
 def rules(history: History, evidence: Evidence) -> dict[str, list[str]]:
-    names = {rule.__name__.strip("_").replace("_", "-") for rule in RIGHTS_RULES}
-    violations: dict[str, list[str]] = {}
-    for each in check(history, evidence):
-        if each.rule in names:
-            violations.setdefault(each.rule, []).append(each.text)
-    return violations
+    return by_rule(RIGHTS_RULES, history, evidence)
 
 
 def test_what_was_allowed_is_no_violation() -> None:

@@ -6,7 +6,7 @@ It knows docs/api.md and nothing of how Sluice works. Each rule yields violation
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.harness.evidence import Commit, Evidence
@@ -60,11 +60,19 @@ class Case:
 Rule = Callable[[Case], Iterator[str]]
 
 
-def check(history: History, evidence: Evidence) -> list[Violation]:
-    """Return every violation, at most some of each rule."""
+def by_rule(rules: Iterable[Rule], history: History, evidence: Evidence) -> dict[str, list[str]]:
+    """Return what some rules find, by their names."""
+    found: dict[str, list[str]] = {}
+    for each in check(history, evidence, rules):
+        found.setdefault(each.rule, []).append(each.text)
+    return found
+
+
+def check(history: History, evidence: Evidence, rules: Iterable[Rule] | None = None) -> list[Violation]:
+    """Return every violation, at most some of each rule; None: of all rules."""
     case = Case(history, evidence)
     shown: list[Violation] = []
-    for rule in RULES:
+    for rule in RULES if rules is None else rules:
         name = rule.__name__.strip("_").replace("_", "-")
         violations = [Violation(name, text) for text in rule(case)]
         shown += violations[:_SHOWN]

@@ -10,8 +10,6 @@ from app.client.api_client import Client
 from app.commands.lists.changesets import list_them, which
 from app.console.options import as_json, url
 
-_NOBODY = "unknown"
-
 
 @click.command()
 @which
@@ -26,7 +24,7 @@ def command(client: Client, as_json: bool, **given: Any) -> None:
     Example: sluice mine --status conflicted
              sluice mine --since 1d --json
     """  # noqa: D301 - click takes the character itself
-    principal = client.me()["principal"]
-    if principal == _NOBODY:
+    principal = client.principal()
+    if principal is None:
         raise click.UsageError("without a token you are nobody: `sluice changesets --author EMAIL` finds an author's")
     list_them(client, as_json, submitter=principal, **given)

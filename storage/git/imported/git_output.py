@@ -82,6 +82,16 @@ def lines(stream: IO[bytes]) -> Iterator[bytes]:
     yield rest.strip()
 
 
+def listed(git: Git, command: str, *arguments: str) -> Iterator[bytes]:
+    """Yield the lines that a command of Git prints, while it runs. Raises GitFailed where it comes to no good end."""
+    process = git.start(command, *arguments)
+    assert process.stdout
+    with ended(process):
+        yield from process.stdout
+        if status := process.wait():
+            raise GitFailed(command, status, "")
+
+
 @contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """End a process with this block, and close its pipes."""
