@@ -83,7 +83,15 @@ def test_an_agents_rights_from_the_first_token_to_its_revocation(new_stack: Call
     with redis.Redis.from_url(stack.settings.redis_url) as server:
         server.flushall()
     await_true(lambda: status_of(root) == 200)
-    assert status_of(agent) == 401
+    # 503 where the API does not know yet whether Redis is current: nobody is let in by what may be old.
+    answers: list[int] = []
+
+    def is_told() -> bool:
+        answers.append(status_of(agent))
+        return answers[-1] != 503
+
+    await_true(is_told)
+    assert answers[-1] == 401, answers
 
 
 def status_of(client: Client) -> int:

@@ -108,7 +108,7 @@ class Load:
 
     def _let_go(self, until: float) -> None:
         """Release what guests left held, and wait until everything of theirs has ended."""
-        session = Session("end", self._wire, self.history, random.Random(0), self._over)
+        session = Session("end", self._wire, self.history, random.Random(0), self._over, until)
         for changeset in self._held:
             session.post(changeset, "release")
         guests = [each for each in self.history.submissions.values() if each.writer.startswith("g")]

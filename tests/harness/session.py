@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+import time
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
@@ -19,14 +21,24 @@ _REPEATS = 0.04
 
 
 class Session:
-    """What one writer sends. Calls return None once `over` is set and the answer is still not known."""
+    """What one writer sends. Calls return None once `over` is set, or it is `until`, and nothing was answered yet."""
 
-    def __init__(self, name: str, wire: Wire, history: History, rng: random.Random, over: threading.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        history: History,
+        rng: random.Random,
+        over: threading.Event,
+        until: float = math.inf,
+    ) -> None:
+        """`until` is a moment of time.monotonic()."""
         self.name = name
         self.history = history
         self._wire = wire
         self._rng = rng
         self._over = over
+        self._until = until
 
     def head(self) -> Json | None:
         """Return the heads."""
@@ -150,7 +162,7 @@ class Session:
     def _goes_on(self, pause: float, gives_up: bool) -> bool:
         if gives_up and self._rng.random() < _GIVES_UP:
             return False
-        return not self._over.wait(pause * self._rng.uniform(0.7, 1.3))
+        return not self._over.wait(pause * self._rng.uniform(0.7, 1.3)) and time.monotonic() < self._until
 
     def _noted(self, answer: Answer | None) -> Json | None:
         if answer is None:

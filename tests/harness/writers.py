@@ -37,12 +37,13 @@ def begin(wire: Wire, history: History, slices: dict[str, list[str]], planted: d
     `slices` are more of them; `planted` are more files, by a word that stands in them. Raises TimeoutError.
     """
     until = time.monotonic() + _BEGINNING
-    session = Session("setup", wire, history, random.Random(0), threading.Event())
+    session = Session("setup", wire, history, random.Random(0), threading.Event(), until)
     for name, paths in (SLICES | slices).items():
         while not session_made(wire, name, paths):
             _check(until)
     head = session.head()
-    assert head
+    if head is None:
+        raise _too_late()
     texts = {path: [f"{path} line {i}" for i in range(_LINES)] for path in SHARED}
     texts |= {path: [f"{path} nobody's"] for path in HOT}
     texts |= {path: [f"{word} planted"] for word, path in planted.items()}
@@ -50,14 +51,19 @@ def begin(wire: Wire, history: History, slices: dict[str, list[str]], planted: d
     changes = [{"op": "put", "path": path, "content": text(lines)} for path, lines in texts.items()]
     body = {"base": head["tip"]["commit"], "message": message_of("setup"), "changes": changes}
     made = session.submit("everything", submission, body)
-    assert made
+    if made is None:
+        raise _too_late()
     while (document := session.look(made, wait=5)) is None or document["status"] != "landed":
         _check(until)
 
 
 def _check(until: float) -> None:
     if time.monotonic() > until:
-        raise TimeoutError(f"what is there before anybody writes is not after {_BEGINNING:g} s")
+        raise _too_late()
+
+
+def _too_late() -> TimeoutError:
+    return TimeoutError(f"what is there before anybody writes is not after {_BEGINNING:g} s")
 
 
 def session_made(wire: Wire, name: str, paths: list[str]) -> bool:
