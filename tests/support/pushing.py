@@ -19,15 +19,20 @@ from werkzeug.wsgi import get_input_stream
 from app.gateway.application import create_app
 from app.gateway.services import Gateway
 from storage.base.errors import NeedsUpkeep
+from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
+from storage.log.manifest import Changeset
+from storage.queue import read_changesets
 from storage.repository import Repository
 from tests.support.api import Api
 from tests.support.waiting import await_true as until
 from tests.support.world import World
 
 WHOLE = "-/repository"
+LINES = b"".join(b"line %d\n" % i for i in range(20))
+"""A text of which different lines can be changed without a conflict."""
 FOR_MAIN = "HEAD:refs/for/main"
 PATIENCE = 120
 GRANTS = ("agent:w writer docs/", "agent:r reader docs/", "agent:all reader /", "agent:all writer docs/")
@@ -154,6 +159,14 @@ class Pushing:
     def clone(self, name: str = "all", *options: str, token: str | None = None) -> Clone:
         self._count += 1
         return Clone(self.folder / f"clone{self._count}", f"{self.url}/{name}.git", token, *options)
+
+    def submitted(self, changeset: str) -> Changeset:
+        """Return a changeset as it was submitted."""
+        repo = self.world.repo
+        _, [state] = repo.queue.states([changeset])
+        pack = state.outcome.pack if state.outcome else state.pack
+        assert pack
+        return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
     @property
     def left(self) -> list[Path]:

@@ -36,6 +36,9 @@ _MOST_READ = {Kind.COMMIT: 8 << 20, Kind.TREE: 32 << 20}
 INDEXING_BYTES = 1 << 30
 """Of memory, for the process that indexes a pack: it holds each commit, tree and delta as a whole, and a pack of few
 bytes may have one of any size."""
+# Files that are gone, and new ones, at most: each of these is compared with each of those. With more Git finds only
+# those that are the same.
+_RENAMES, _RENAME_SECONDS = 400, 10.0
 _KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
 _FULL = ("No space left", "Disk quota exceeded")
 _NO_MEMORY = "Out of memory"
@@ -60,6 +63,10 @@ class StoreGone(Unavailable):
 
 class ContentTooLarge(Refused):
     """An object is larger than one may be."""
+
+
+class RenamesTakeLong(Refused):
+    """Git does not find in time what was renamed."""
 
 
 def sweep(folder: Path) -> None:
@@ -183,6 +190,21 @@ class Incoming:
         """Return the best common ancestor of a commit and the branch, None where there is none. Raises GitFailed."""
         found = self._git.run("merge-base", tip.hex(), MAIN, accept=(0, 1)).stdout.decode().strip()
         return ObjectId(bytes.fromhex(found)) if found else None
+
+    def renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
+        """Return the old path of each file of the tree `new` that Git takes for a renamed one of `old`.
+
+        Raises GitFailed and RenamesTakeLong.
+        """
+        arguments = ("diff-tree", "-r", "-z", "--raw", "-M", f"-l{_RENAMES}", "--diff-filter=R", "--no-abbrev")
+        try:
+            done = self._git.run(*arguments, old.hex(), new.hex(), timeout=_RENAME_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise RenamesTakeLong(
+                f"to find what was renamed takes more than {_RENAME_SECONDS:g} s: push with -o moves=exact"
+            ) from None
+        fields = done.stdout.split(b"\0")[:-1]
+        return dict(zip(fields[2::3], fields[1::3], strict=True))
 
     def _read_whole(self, oid: ObjectId, kind: Kind) -> bytes:
         try:

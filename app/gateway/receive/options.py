@@ -16,10 +16,13 @@ TOPIC, CHANGE_ID = "topic", "change-id"
 """The labels of a changeset that say which earlier one it takes the place of."""
 
 Wait = Literal["landed", "committed", "no"]
-_WAITS = ("landed", "committed", "no")
+Moves = Literal["similar", "exact", "no"]
+_CHOICES = {"wait": ("landed", "committed", "no"), "moves": ("similar", "exact", "no"), "strategy": tuple(STRATEGIES)}
 _FLAGS = ("hold", "squash")
-_ONCE = ("wait", "topic", "strategy")
-_KNOWN = "wait=landed|committed|no, topic=NAME, hold, squash, strategy=merge|ours|theirs|exact, label=KEY:VALUE"
+_ONCE = ("topic", *_CHOICES)
+_KNOWN = ", ".join(
+    [f"{name}={'|'.join(choices)}" for name, choices in _CHOICES.items()] + ["topic=NAME", *_FLAGS, "label=KEY:VALUE"]
+)
 
 
 class OptionRefused(Refused):
@@ -34,6 +37,7 @@ class Options:
     hold: bool = False
     squash: bool = False
     strategy: Strategy | None = None
+    moves: Moves = "similar"  # which new files count as moved from where one is gone: as Git has it, or only the same
     labels: dict[str, str] = field(default_factory=dict)  # with the topic
 
     @property
@@ -60,21 +64,19 @@ def read_options(given: tuple[str, ...], settings: Settings) -> Options:
         values[name] = value
     if "topic" in values:
         labels[TOPIC] = values["topic"]
-    wait = values.get("wait", "landed")
-    if wait not in _WAITS:
-        raise OptionRefused(f"push option wait={wait}: give one of {', '.join(_WAITS)}")
-    strategy = values.get("strategy")
-    if strategy is not None and strategy not in STRATEGIES:
-        raise OptionRefused(f"push option strategy={strategy}: give one of {', '.join(STRATEGIES)}")
+    for name, choices in _CHOICES.items():
+        if name in values and values[name] not in choices:
+            raise OptionRefused(f"push option {name}={values[name]}: give one of {', '.join(choices)}")
     try:
         checked = load_labels(labels, settings, "label") if labels else {}
     except Problem as problem:
         why = "; ".join(f"{error['field']} {error['message']}" for error in problem.errors)
         raise OptionRefused(f"push option: {why}") from None
     return Options(
-        wait=cast(Wait, wait),
+        wait=cast(Wait, values.get("wait", "landed")),
+        moves=cast(Moves, values.get("moves", "similar")),
         hold=values.get("hold", "false") != "false",
         squash=values.get("squash", "false") != "false",
-        strategy=STRATEGIES[strategy] if strategy is not None else None,
+        strategy=STRATEGIES[values["strategy"]] if "strategy" in values else None,
         labels=checked,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, is_encoding, joined_message
 from app.gateway.receive.incoming import ContentTooLarge, Incoming
@@ -14,7 +15,16 @@ from app.protocol.problems import Problem
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.fsck import ContentError, FsckError, check_content, check_message
-from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Tree, Version
+from storage.git.objects import (
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    SUBMODULE_MODE,
+    SYMLINK_MODE,
+    Kind,
+    Tree,
+    Version,
+    object_id,
+)
 from storage.git.paths import MAX_PARTS, PathError, check_path, quoted
 from storage.git.threeway import Strategy
 from storage.git.trees import covers, diff
@@ -23,6 +33,7 @@ from storage.view.snapshot import Slice
 
 MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE, SUBMODULE_MODE})
 _REGULAR = frozenset({FILE_MODE, EXECUTABLE_MODE})
+_EMPTY = object_id(Kind.BLOB, b"")
 _KEY = "\x1fpush/"  # no writer's key can begin so: they are printable
 # Directories that are read on the way to one file, in two trees: more are empty ones, or lie too deep.
 _BETWEEN_FILES = 2 * (MAX_PARTS + 1)
@@ -33,6 +44,17 @@ ATTEMPTS = 4
 def keys_of(commit: ObjectId) -> list[str]:
     """Return the idempotency keys of a commit's changesets: one at a time, each for a further attempt."""
     return [f"{_KEY}{commit.hex()}" + (f"/{attempt}" if attempt else "") for attempt in range(ATTEMPTS)]
+
+
+Difference = tuple[bytes, Version | None, Version | None]
+"""A path, and what stands there before and after a commit; None where nothing does."""
+
+
+class Left(NamedTuple):
+    """What a move leaves."""
+
+    path: bytes
+    version: Version
 
 
 class Submissions:
@@ -97,6 +119,16 @@ class Submissions:
             raise CommitRefused(commit.oid, why) from None
 
     def _changes(self, commit: PushedCommit, old: ObjectId) -> Iterator[Change]:
+        found = list(self._differences(commit, old))
+        moved = self._moved(found, commit, old)
+        for path, was, now in found:
+            try:
+                mode = self._mode(commit.tree, path) if now else b""
+                yield self._change(path, was, now, mode, moved.get(path))
+            except (PathError, ContentError, ContentTooLarge) as error:
+                raise CommitRefused(commit.oid, f"{shown_path(path)} {error}") from None
+
+    def _differences(self, commit: PushedCommit, old: ObjectId) -> Iterator[Difference]:
         fruitless = 0  # directories that were read since the last file
 
         def read(oid: ObjectId) -> Tree:
@@ -107,7 +139,7 @@ class Submissions:
                 raise CommitRefused(commit.oid, f"it has empty directories, or more than {MAX_PARTS} in one another")
             return self._incoming.tree(oid)
 
-        for count, (path, was, now) in enumerate(diff(read, old, commit.tree)):
+        for count, difference in enumerate(diff(read, old, commit.tree)):
             fruitless = 0
             self._changes_left -= 1
             if count >= self._settings.max_changes:
@@ -117,10 +149,23 @@ class Submissions:
             if self._changes_left < 0:
                 most = self._settings.max_request_changes
                 raise CommitRefused(commit.oid, f"with it, the push has more than {most} changes (max_request_changes)")
-            try:
-                yield self._change(path, was, now, self._mode(commit.tree, path) if now else b"")
-            except (PathError, ContentError, ContentTooLarge) as error:
-                raise CommitRefused(commit.oid, f"{shown_path(path)} {error}") from None
+            yield difference
+
+    def _moved(self, found: Sequence[Difference], commit: PushedCommit, old: ObjectId) -> dict[bytes, Left]:
+        """Return for each new path the file that stands there now, and stood at a path that is gone."""
+        gone = {path: was for path, was, now in found if was and now is None}
+        made = {path: now for path, was, now in found if now and was is None}
+        if not gone or not made or self._options.moves == "no":
+            return {}
+        pairs = same_files(gone, made)
+        # A process of Git's only where there is something to guess.
+        if self._options.moves == "similar" and len(pairs) < min(len(gone), len(made)):
+            pairs = self._incoming.renamed(old, commit.tree)
+        return {
+            path: Left(source, gone[source])
+            for path, source in pairs.items()
+            if path in made and source in gone and can_move(gone[source], made[path])
+        }
 
     def _mode(self, root: ObjectId, path: bytes) -> bytes:
         """Return the mode of a file as its tree has it: that of a version is what Git reads there."""
@@ -130,7 +175,7 @@ class Submissions:
             tree = self._incoming.tree(ObjectId(tree.rows[tree.find_key(part + b"/")][-20:]))
         return tree.rows[tree.find_key(name)].partition(b" ")[0]
 
-    def _change(self, path: bytes, was: Version | None, now: Version | None, mode: bytes) -> Change:
+    def _change(self, path: bytes, was: Version | None, now: Version | None, mode: bytes, left: Left | None) -> Change:
         if not covers(self._where.paths, path):
             raise PathError(f"is not in the slice {self._where.name}")
         is_ordinary = check_path(path, self._settings.max_path_bytes)
@@ -144,11 +189,37 @@ class Submissions:
         if now.mode == SUBMODULE_MODE:
             check_content(path, now.mode, None)
             return Change("put", path, now.mode, oid=now.oid, strategy=strategy)
+        moved = left if is_ordinary else None  # at others Git reads what is there, so its content is checked
+        if moved and moved.version.oid == now.oid:
+            new_mode = 0 if moved.version.mode == now.mode else now.mode
+            return Change("move", path, new_mode, strategy=strategy, source=moved.path)
         content = self._incoming.content(now.oid, min(self._settings.max_blob_bytes, self._left))
         self._left -= len(content)
         if not is_ordinary or now.mode == SYMLINK_MODE:
             check_content(path, now.mode, content)
+        if moved:
+            return Change("move", path, now.mode, content=content, strategy=strategy, source=moved.path)
         return Change("put", path, now.mode, content=content, strategy=strategy)
+
+
+def same_files(gone: Mapping[bytes, Version], made: Mapping[bytes, Version]) -> dict[bytes, bytes]:
+    """Return for each new path the one that is gone and had the same content, where no other had or has it."""
+    sources, targets = _paths_by_content(gone), _paths_by_content(made)
+    same = {oid: paths for oid, paths in targets.items() if len(paths) == len(sources.get(oid, [])) == 1}
+    return {path: sources[oid][0] for oid, [path] in same.items()}
+
+
+def _paths_by_content(versions: Mapping[bytes, Version]) -> dict[ObjectId, list[bytes]]:
+    found: dict[ObjectId, list[bytes]] = {}
+    for path, version in versions.items():
+        found.setdefault(version.oid, []).append(path)
+    return found
+
+
+def can_move(was: Version, now: Version) -> bool:
+    """Tell whether what was deleted may be the same file: of the same kind, and not one that has no content."""
+    kinds = {was.mode, now.mode}
+    return (kinds <= _REGULAR or kinds == {SYMLINK_MODE}) and _EMPTY not in (was.oid, now.oid)
 
 
 def shown_path(path: bytes) -> str:

@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.base.ids import ChangesetId, ObjectId
-from storage.log.manifest import Changeset
-from storage.queue import read_changesets
-from tests.support.pushing import WHOLE, Clone, Pushing
-
-LINES = b"".join(b"line %d\n" % i for i in range(20))
-
-
-def submitted(pushed: Pushing, changeset: str) -> Changeset:
-    """Return a changeset as it was submitted."""
-    repo = pushed.world.repo
-    _, [state] = repo.queue.states([changeset])
-    pack = state.outcome.pack if state.outcome else state.pack
-    assert pack
-    return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
+from storage.base.ids import ObjectId
+from tests.support.pushing import LINES, WHOLE, Clone, Pushing
 
 
 def messages(pushed: Pushing, count: int) -> list[str]:
@@ -51,7 +38,7 @@ def test_a_linear_range_is_a_stack_that_comes_back_commit_by_commit(pushed: Push
     done = clone.push()
     assert done.ok, done.said
     assert len(set(done.changesets)) == 4 and messages(pushed, 4) == ["Step 3", "Step 2", "Step 1", "Step 0"]
-    packs = {submitted(pushed, each).pack for each in done.changesets}
+    packs = {pushed.submitted(each).pack for each in done.changesets}
     assert len(packs) == 1
     clone.git("fetch", "-q")
     assert clone.git("rev-list", "-4", "--reverse", "origin/main").split() == commits
@@ -105,7 +92,7 @@ def test_a_range_with_merges_becomes_one_changeset(pushed: Pushing) -> None:
     assert done.ok, done.said
     assert "has merges in it: its 3 commits become one changeset" in done.remote[0]
     [changeset] = done.changesets
-    made = submitted(pushed, changeset)
+    made = pushed.submitted(changeset)
     assert sorted(change.path for change in made.changes) == [b"docs/mine", b"docs/more"]
     assert made.message == "Mine\n\n* More of mine\n"
     assert clone.push().changesets == [changeset]
@@ -118,7 +105,7 @@ def test_squash_makes_one_changeset_of_a_range(pushed: Pushing) -> None:
     done = clone.push("-o", "squash")
     assert done.ok and "is squashed: its 2 commits become one changeset" in done.remote[0]
     [changeset] = done.changesets
-    assert submitted(pushed, changeset).message == "First\n\nBody\n\n* Second\n"
+    assert pushed.submitted(changeset).message == "First\n\nBody\n\n* Second\n"
 
 
 def conflicting(pushed: Pushing) -> tuple[Clone, str]:
@@ -164,7 +151,7 @@ def test_a_topic_names_the_conflict_whose_place_is_taken(pushed: Pushing) -> Non
     assert done.ok, done.said
     _, [state] = pushed.world.repo.queue.states(first.changesets)
     assert state.closed_by == done.changesets[0]
-    assert submitted(pushed, done.changesets[0]).labels == {"topic": "mine"}
+    assert pushed.submitted(done.changesets[0]).labels == {"topic": "mine"}
 
 
 def test_a_strategy_decides_a_conflict_of_the_same_commit(pushed: Pushing) -> None:
@@ -220,7 +207,7 @@ def test_held_ones_wait_and_labels_are_kept(pushed: Pushing) -> None:
     clone.commit({"docs/b": b"1\n"})
     done = clone.push("-o", "hold", "-o", "label=ticket:A-1", "-o", "topic=t")
     assert done.ok and ": held (changeset" in done.said
-    made = submitted(pushed, done.changesets[0])
+    made = pushed.submitted(done.changesets[0])
     assert made.hold and made.labels == {"ticket": "A-1", "topic": "t"}
     assert ": held (changeset" in clone.push().said
 
