@@ -13,6 +13,8 @@ STAMP := $(VENV)/.installed
 CORES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() or 1))')
 WAITING := --numprocesses $(shell expr 2 '*' $(CORES)) --dist worksteal
 COMPUTING := --numprocesses $(CORES) --dist worksteal
+# Folders whose marker `make check` leaves out are not even imported, nor is what only they use.
+WITHOUT := --ignore tests/compat --ignore tests/faults --ignore tests/acceptance -p no:schemathesis
 
 # Tests start hundreds of processes, which would all compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +57,8 @@ check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app tasks storage deploy celeryconfig.py
-	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance and not long" $(or $(ARGS),$(COMPUTING))
+	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance and not long" \
+		$(WITHOUT) $(or $(ARGS),$(COMPUTING))
 
 production: install ## Install without development tools on each Python found, and land a change (ARGS=python3.12 for one)
 	@$(BIN)/python -m deploy.production $(ARGS)

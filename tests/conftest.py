@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from app.stack import servers as stack_servers
 from app.stack.processes import Supervisor
 from app.stack.stack import Stack
 from benchmarks.toxiproxy import Proxy
+from storage.base.collector import collect_rarely
 from storage.base.settings import Settings
 from storage.coordination import Reporter
 from storage.metrics.counts import Counts
@@ -91,6 +93,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each-s3", action="store_true", help="run every test that needs S3 on each kind of server")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of items stay to the end: Python's collector does not look at them while they are made, nor again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        collect_rarely()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

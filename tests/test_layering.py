@@ -9,11 +9,11 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("app", "tasks", "storage")
+from tests.support.sources import PRODUCT, ROOT, modules, nodes
+
+PACKAGES = PRODUCT
 
 # What a package must not import.
 FORBIDDEN = {
@@ -230,10 +230,10 @@ class Source:
     def package(self) -> str:
         return self.name.split("/")[0]
 
-    @cached_property
+    @property
     def nodes(self) -> list[ast.AST]:
-        """Every node of its syntax tree; each file is parsed once, however many tests ask."""
-        return list(ast.walk(ast.parse(self.path.read_text(), self.name)))
+        """Every node of its syntax tree."""
+        return nodes(self.path)
 
     def imports(self) -> Iterator[tuple[int, str, set[str]]]:
         """Line, module, and the names taken from it."""
@@ -252,7 +252,7 @@ def step_of(module: str) -> str:
     return top if (ROOT / top.replace(".", "/")).is_dir() else module.split(".")[0]
 
 
-SOURCES = [Source(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES = [Source(path) for path in modules(*PACKAGES)]
 MODULES = {source.module for source in SOURCES}
 CORE = [source for source in SOURCES if source.module in PURE]
 

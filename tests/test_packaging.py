@@ -10,12 +10,12 @@ import configparser
 import re
 import sys
 from importlib.metadata import packages_distributions, requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from tests.support.sources import ROOT, modules, statements
+
 OURS = {"app", "tasks", "storage", "tests", "benchmarks", "deploy", "celeryconfig"}
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
@@ -48,18 +48,16 @@ def normalized(name: str) -> str:
 
 def imports(*tops: str) -> dict[str, set[str]]:
     """Return the top-level modules of others that our files import, by file."""
-    modules: dict[str, set[str]] = {}
-    for top in tops:
-        paths = [ROOT / top] if top.endswith(".py") else sorted((ROOT / top).rglob("*.py"))
-        for path in paths:
-            names: set[str] = set()
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Import):
-                    names |= {alias.name.split(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.module:
-                    names.add(node.module.split(".")[0])
-            modules[path.relative_to(ROOT).as_posix()] = names - sys.stdlib_module_names - OURS
-    return modules
+    found: dict[str, set[str]] = {}
+    for path in modules(*tops):
+        names: set[str] = set()
+        for node in statements(path):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+        found[path.relative_to(ROOT).as_posix()] = names - sys.stdlib_module_names - OURS
+    return found
 
 
 def undeclared(modules: dict[str, set[str]], declared: set[str], optional: dict[str, set[str]] = OPTIONAL) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
 
-from benchmarks.soak.slopes import Flatness
+from benchmarks.soak import verdict
+from benchmarks.soak.slopes import Flatness, Point, trend
 from benchmarks.soak.verdict import IDLE, SOAK, Report, report
 
 MIB = 1 << 20
@@ -17,6 +19,19 @@ EVERY, SECONDS, WARM_UP = 10, 1800, 600
 RATE = 50
 Json = dict[str, Any]
 Change = Callable[[int, Json], None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trends_of_equal_series_once() -> Iterator[None]:
+    """A trend takes 200 series of 780 slopes each; it is a pure function, and most series are those of other tests."""
+    of_points = cache(trend)
+
+    def trend_once(points: Sequence[Point]) -> object:
+        return of_points(tuple(points))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdict, "trend", trend_once)
+        yield
 
 
 def samples(*changes: Change) -> list[Json]:

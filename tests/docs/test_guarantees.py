@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from functools import cache
 
 import pytest
 
 from tests.harness.report import HEADING
+from tests.support.sources import ROOT, statements
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
 
 
+@cache
+def functions(file: str) -> set[str]:
+    return {node.name for node in statements(ROOT / file) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)), ids=lambda each: each.rpartition("/")[2])
 def test_a_test_that_is_named_exists(file: str, name: str) -> None:
-    there = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)}
-    assert not name or name in there
+    assert not name or name in functions(file)
 
 
 def test_every_row_names_a_test() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ KEPT_BY = {int(text.split(".")[0]): set(re.findall(r"`((?:app|storage|tasks)/[\w
 CITATION = re.compile(r"\binvariants? (\d+)(?: and (\d+))?")
 
 
+@cache
 def citations() -> dict[int, set[str]]:
     """Return the modules that cite each number."""
     cited: dict[int, set[str]] = {}

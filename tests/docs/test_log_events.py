@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -21,9 +20,9 @@ from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
 from tests.support.compaction import aged, compacted
 from tests.support.redis_rows import flush
+from tests.support.sources import PRODUCT, ROOT, modules, nodes
 from tests.support.world import World, item
 
-ROOT = Path(__file__).parents[2]
 # Words of that form that are no events: Compose's, fields of the log and of the policy, labels, a file.
 OTHERS = {"stop_grace_period", "task_id", "rule_files", "requests_per_second", "bodies_bytes", "token_id"}
 # Events whose name a variable has.
@@ -56,15 +55,14 @@ def listed() -> dict[str, str]:
 def logged() -> dict[str, set[str]]:
     """Return the events that the code logs by a fixed name, with their levels."""
     found: dict[str, set[str]] = {}
-    for top in ("app", "tasks", "storage"):
-        for path in (ROOT / top).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-                    continue
-                if node.func.attr in LEVELS and ast.unparse(node.func.value).endswith("log"):
-                    name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
-                    if isinstance(name, str) and re.fullmatch("[a-z]+(_[a-z]+)*", name):
-                        found.setdefault(name, set()).add(node.func.attr.replace("exception", "error"))
+    for path in modules(*PRODUCT):
+        for node in nodes(path):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr in LEVELS and ast.unparse(node.func.value).endswith("log"):
+                name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+                if isinstance(name, str) and re.fullmatch("[a-z]+(_[a-z]+)*", name):
+                    found.setdefault(name, set()).add(node.func.attr.replace("exception", "error"))
     return found
 
 

@@ -76,10 +76,20 @@ class Fake:
     go_on: threading.Event | None = None  # nothing is answered before it is set
     url: str = ""
 
+    def begin(self) -> None:
+        """Be as one that was just made; its server stays."""
+        new = Fake()
+        self.answers, self.otherwise, self.asked, self.go_on = new.answers, new.otherwise, new.asked, new.go_on
+
+    def end(self) -> None:
+        """Let go of those who still wait for an answer."""
+        if self.go_on:
+            self.go_on.set()
+
     def answer(self, line: str) -> tuple[int, Any]:
         self.asked.set()
-        if self.go_on:
-            self.go_on.wait(60)
+        if go_on := self.go_on:
+            go_on.wait(60)
         for pattern, status, document in self.answers:
             if re.fullmatch(pattern, line):
                 return status, document
@@ -117,7 +127,6 @@ def serve(fake: Fake) -> Iterator[Fake]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield fake
-        if fake.go_on:
-            fake.go_on.set()
+        fake.end()
         server.shutdown()
         thread.join()

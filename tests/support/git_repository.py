@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+import tempfile
+import zipfile
+from functools import cache
 from pathlib import Path
 
 WHO = {
@@ -26,10 +30,12 @@ class GitRepository:
 
     @classmethod
     def begun(cls, path: Path) -> GitRepository:
-        """One with a first commit, which has a README."""
-        made = cls(path)
-        made.write("README", "first\n")
-        made.commit("Begin")
+        """One with a first commit, which has a README: a copy of one that Git has made in this process."""
+        path.mkdir()
+        with zipfile.ZipFile(io.BytesIO(_begun())) as packed:
+            packed.extractall(path)
+        made = cls.__new__(cls)
+        made.path = path
         return made
 
     def git(self, *arguments: str, stdin: bytes = b"", environ: dict[str, str] | None = None) -> str:
@@ -62,3 +68,17 @@ class GitRepository:
         commit = self.git("hash-object", "-t", "commit", "--literally", "-w", "--stdin", stdin=data)
         self.git("update-ref", "HEAD", commit)
         return commit
+
+
+@cache
+def _begun() -> bytes:
+    """Make the repository of `GitRepository.begun`, which is always the same, and return it as a ZIP file."""
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        made = GitRepository(Path(folder) / "repo")
+        made.write("README", "first\n")
+        made.commit("Begin")
+        with zipfile.ZipFile(packed, "w") as files:
+            for path in made.path.rglob("*"):
+                files.write(path, path.relative_to(made.path))  # folders that are empty too: Git wants some of them
+    return packed.getvalue()

@@ -69,11 +69,20 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     structlog.configure(**known)
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Fake]:
+    """One server for hundreds of tests, which says what the `fake` of each says."""
     with serve(Fake()) as fake:
-        monkeypatch.setenv("SLUICE_API_URL", fake.url)
         yield fake
+
+
+@pytest.fixture
+def fake(standing: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    """The API of this test: of what another has set nothing is left."""
+    standing.begin()
+    monkeypatch.setenv("SLUICE_API_URL", standing.url)
+    yield standing
+    standing.end()
 
 
 def test_the_lines_below_are_of_every_command() -> None:

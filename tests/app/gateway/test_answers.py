@@ -19,17 +19,24 @@ from tests.support.gateway import git
 SIZE = 3 << 20
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A repository with a file of random bytes, so that a bundle is as large."""
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a file of random bytes, so that a bundle is as large; tests work on copies."""
+    folder = tmp_path_factory.mktemp("answers")
+    source = folder / "source"
     source.mkdir()
     git(source, "init", "-q", "-b", "main")
     (source / "file").write_bytes(os.urandom(SIZE))
     git(source, "add", ".")
     git(source, "commit", "-qm", "One")
-    git(tmp_path, "clone", "-q", "--bare", str(source), "store")
-    return tmp_path / "store"
+    git(folder, "clone", "-q", "--bare", str(source), "store")
+    return folder / "store"
+
+
+@pytest.fixture
+def store(made_store: Path, tmp_path: Path) -> Path:
+    """A repository of the test's own, as `made_store`."""
+    return shutil.copytree(made_store, tmp_path / "store")
 
 
 class Starts:
@@ -114,12 +121,14 @@ def test_a_deleted_folder_costs_nothing_but_the_work(store: Path, tmp_path: Path
     assert read(answers.open(store, "key", start)) == first and len(start.started) == 3
 
 
-def test_a_store_that_was_made_anew_gets_no_answer_of_the_one_before(store: Path, tmp_path: Path) -> None:
+def test_a_store_that_was_made_anew_gets_no_answer_of_the_one_before(
+    store: Path, made_store: Path, tmp_path: Path
+) -> None:
     answers, start = Answers(tmp_path / "answers", 1 << 30), Starts(store)
     read(answers.open(store, "key", start))
     settled(answers)
     shutil.rmtree(store)
-    git(tmp_path, "clone", "-q", "--bare", "source", "store")
+    git(tmp_path, "clone", "-q", "--bare", str(made_store), "store")
     assert not answers.has(store, "key")
     read(answers.open(store, "key", start))
     assert len(start.started) == 2

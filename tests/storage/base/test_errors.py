@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-from pathlib import Path
 
 from storage.base.errors import Refused, Unavailable, ViewAbsent
-
-ROOT = Path(__file__).parents[3]
+from tests.support.sources import PRODUCT, ROOT, modules, statements
 
 
 def is_exception(name: str) -> bool:
@@ -19,9 +17,8 @@ def is_exception(name: str) -> bool:
 def test_every_error_grows_on_a_branch():
     roots = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
-        for package in ("app", "tasks", "storage")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path in modules(*PRODUCT)
+        for node in statements(path)
         if isinstance(node, ast.ClassDef)
         if any(isinstance(base, ast.Name) and is_exception(base.id) for base in node.bases)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import islice
 
 import pytest
@@ -40,13 +41,26 @@ class Counted(Trees):
         return max(self.of.values())
 
 
+@cache
+def old_files() -> tuple[Trees, ObjectId]:
+    """Return the trees of `OLD_FILES`, and the root of them; nobody writes to them."""
+    trees = Trees()
+    return trees, trees.build(OLD_FILES)
+
+
+def with_old_files() -> tuple[Counted, ObjectId]:
+    """Return trees of a test's own, in which nothing was read yet, and the root that has `OLD_FILES`."""
+    built, root = old_files()
+    trees = Counted()
+    trees.update(built)
+    return trees, root
+
+
 @pytest.fixture
 def repo() -> LinkBench:
     """A repository with a directory of many files, in which nothing was read yet."""
     made = LinkBench({})
-    made.trees = Counted()
-    made.root = made.trees.build(OLD_FILES)
-    made.trees.of.clear()
+    made.trees, made.root = with_old_files()
     return made
 
 
@@ -62,7 +76,7 @@ CHANGES = {
 def test_ten_thousand_changes_read_a_directory_once_to_link_and_to_prove(repo: LinkBench, what: str) -> None:
     linked = repo.link([changeset("X", *CHANGES[what])], {BASE: repo.root})
     assert linked.committed == 1
-    old = repo.trees.build(OLD_FILES)
+    _, old = old_files()
     # Linked on the very tree that its writer saw: the directory is looked up as the base's, edited as the head's, and
     # compared by the proof.
     assert repo.trees.of[old] <= 3 and repo.trees.most() <= 3
@@ -75,9 +89,9 @@ def test_a_hundred_changesets_in_one_directory_read_it_once(repo: LinkBench) -> 
 
 
 def test_proving_reads_each_directory_once_in_either_tree() -> None:
-    trees = Counted()
+    trees, old_root = with_old_files()
     new = dict(OLD_FILES) | {b"dir/new%05d" % i: FILE for i in range(NEW)}
-    old_root, new_root = trees.build(OLD_FILES), trees.build(new)
+    new_root = trees.build(new)
     trees.of.clear()
     prove(trees.read, old_root, new_root, dict.fromkeys(new.keys() - OLD_FILES.keys(), FILE))
     assert trees.most() == 1 and len(trees.of) == 4, "both roots, and the directory in both"
@@ -101,8 +115,8 @@ def test_a_proof_finds_what_was_left_out_is_missing_or_differs() -> None:
 
 
 def test_a_difference_reads_each_directory_once_in_either_tree() -> None:
-    trees = Counted()
-    old_root, new_root = trees.build(OLD_FILES), trees.build(OLD_FILES | {b"dir/n%05d" % i: FILE for i in range(NEW)})
+    trees, old_root = with_old_files()
+    new_root = trees.build(OLD_FILES | {b"dir/n%05d" % i: FILE for i in range(NEW)})
     trees.of.clear()
     assert sum(1 for _ in diff(trees.read, old_root, new_root)) == NEW
     assert trees.most() == 1
@@ -161,8 +175,7 @@ class Unlisted(list):
 
 
 def test_a_page_in_a_large_directory_does_not_read_the_rows_before_it() -> None:
-    trees = Trees()
-    root = trees.build(OLD_FILES)
+    trees, root = with_old_files()
 
     def read(oid: ObjectId) -> Tree:
         tree = trees.read(oid)

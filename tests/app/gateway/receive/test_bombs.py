@@ -49,7 +49,7 @@ def packed(*objects: tuple[Kind, bytes]) -> bytes:
         while size:
             body += bytes([first | 0x80])
             first, size = size & 0x7F, size >> 7
-        body += bytes([first]) + zlib.compress(data, 9)
+        body += bytes([first]) + zlib.compress(data, 1)
     return body + sha1(body, usedforsecurity=False).digest()
 
 
