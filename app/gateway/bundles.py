@@ -13,6 +13,7 @@ from typing import IO
 
 import structlog
 
+from app.access.caller import Caller
 from app.gateway.answers import Answers, Reader
 from app.gateway.git_processes import GitProcesses
 from app.gateway.stores import Store
@@ -51,15 +52,15 @@ class Bundles:
         last = self._last.get(store.path)
         return last is not None and self._answers.has(store.path, _key(last.main))
 
-    def open(self, store: Store, main: bytes) -> IO[bytes] | Reader:
-        """Return the store's bundle; where there is none, one of its present branch, as it is made.
+    def open(self, store: Store, main: bytes, who: Caller) -> IO[bytes] | Reader:
+        """Return the store's bundle; where there is none, one of its present branch, as it is made for a caller.
 
         Raises Unavailable, GitFailed and OSError.
         """
         last = self._last.get(store.path)
         if last is None or not self._answers.has(store.path, _key(last.main)):
             last = self._last[store.path] = _Last(main, pack_bytes(store.path))
-        return self._answers.open(store.path, _key(last.main), lambda: self._processes.bundle(store.path))
+        return self._answers.open(store.path, _key(last.main), lambda: self._processes.bundle(store.path, who))
 
     def consider(self, store: Store, main: bytes | None) -> None:
         """Begin to make a bundle, if the store has grown enough for one."""

@@ -51,7 +51,8 @@ def info_refs(name: str) -> Response:
         return answer(protocol.advertisement(here.settings.gateway_bundle_bytes > 0), _ADVERTISEMENT)
     with Exchange(here.current(caller(), name)) as exchange:
         head = pkt(b"# service=git-upload-pack\n") + FLUSH
-        return exchange.alone(here.processes.advertise(exchange.use()), _ADVERTISEMENT, head)
+        path = exchange.use()
+        return exchange.alone(lambda: here.processes.advertise(path, exchange.who), _ADVERTISEMENT, head)
 
 
 @routes.post("/<repository:name>.git/git-upload-pack")
@@ -86,7 +87,8 @@ def bundle(name: str) -> Response:
         raise not_found("bundle", name)
     with Exchange(found) as exchange:
         exchange.use()
-        return exchange.shared(here.bundles.open(found.store, main), "application/x-git-bundle")
+        made = exchange.patiently(lambda: here.bundles.open(found.store, main, exchange.who))
+        return exchange.shared(made, "application/x-git-bundle")
 
 
 def _body() -> Body:
@@ -119,7 +121,9 @@ def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
     if not (asked.is_repeatable and here.answers.is_worth(path, key)):
         return _alone(exchange, body)
     try:
-        made = here.answers.open(path, key, lambda: here.processes.upload_pack(path, body, 2))
+        made = exchange.patiently(
+            lambda: here.answers.open(path, key, lambda: here.processes.upload_pack(path, body, 2, exchange.who))
+        )
         _begin(made)
     except (Broken, Full, OSError) as error:
         log.info("answer_not_shared", reason=str(error))  # the disk of answers is full, say
@@ -129,8 +133,8 @@ def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
 
 def _alone(exchange: Exchange, body: IO[bytes]) -> Response:
     body.seek(0)
-    process = exchange.here.processes.upload_pack(exchange.use(), body, protocol_version())
-    return exchange.alone(process, _RESULT)
+    path, version = exchange.use(), protocol_version()
+    return exchange.alone(lambda: exchange.here.processes.upload_pack(path, body, version, exchange.who), _RESULT)
 
 
 def _begin(made: IO[bytes] | Reader) -> None:
