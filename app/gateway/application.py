@@ -13,7 +13,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.routing import BaseConverter
 
 from app.access.authentication import Access
-from app.access.caller import Caller
+from app.access.caller import Caller, NotAllowed
 from app.gateway import fetches, pushes
 from app.gateway.answers import Answers, own_folder
 from app.gateway.bundles import Bundles
@@ -180,6 +180,7 @@ def _problems(chosen: Settings) -> problems.Table:
 
     return {
         **problems.SERVERS,
+        NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         NeedsUpkeep: away("the view is being loaded"),
         QuotaReached: lambda error: problems.too_many(str(error), error.wait or chosen.retry_after),
         LimitReached: lambda error: problems.too_many(str(error), chosen.retry_after),
