@@ -16,7 +16,7 @@ from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.api import Api
 from tests.support.principals import ROOT_TOKEN, grants
-from tests.support.pushing import GRANTS, WHOLE, Pushing, pushing, token
+from tests.support.pushing import GRANTS, WHOLE, Pushed, Pushing, pushing, token
 from tests.support.waiting import await_true as until
 from tests.support.world import World
 
@@ -107,11 +107,28 @@ def test_authors_are_ones_own_where_the_policy_says_so(guarded: Pushing, root: A
     people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
     grants(root, *GRANTS, people=people, authors="own")
     clone = guarded.clone("docs", token=token(root, "agent:w"))
-    clone.commit({"docs/mine": b"1\n"}, "Mine", "--author=W <w@example.org>")
-    clone.commit({"docs/others": b"1\n"}, "Another's", "--author=X <x@example.org>")
-    done = clone.push()
-    assert not done.ok and "the role impersonate is needed" in done.said, done.said
-    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.write({"docs/mine": b"1\n"})
+    clone.git("add", ".")
+    mine, others = "w@example.org", "x@example.org"
+
+    def commit(author: str, committer: str, *options: str) -> Pushed:
+        author = f"--author=W <{author}>"
+        clone.git("commit", "-q", "-m", "Mine", author, *options, GIT_COMMITTER_EMAIL=committer)
+        return clone.push()
+
+    for author, committer in ((others, mine), (mine, others), (mine, "W@example.org"), (others, others)):
+        done = commit(author, committer)
+        assert not done.ok and "docs/mine: the role impersonate is needed" in done.said, (author, committer, done.said)
+        clone.git("reset", "-q", "--soft", "HEAD~1")
+    done = commit(mine, mine)
+    assert done.ok, done.said
+
+
+def test_who_may_impersonate_pushes_what_others_have_committed(guarded: Pushing, root: Api) -> None:
+    people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
+    grants(root, *GRANTS, "agent:w impersonate docs/", people=people, authors="own")
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/others": b"1\n"}, "Another's")
     assert clone.push().ok
 
 
