@@ -228,7 +228,8 @@ def _show_all(mirror: Json) -> None:
         "there": mirror["remote"], "here": mirror["local"], "answered": mirror["looked_at"],
         "pushed": mirror["pushed_at"], "stopped at": mirror["stopped_at"],
         "why": mirror["detail"] or mirror["error_detail"], "next try": mirror["next_try_at"],
-        "other tags": mirror["other_tags"] or None,
+        "other tags": mirror["other_tags"] or None, "refused tags": mirror["refused_tags"] or None,
+        "why refused": mirror["refused_tags_detail"],
     }  # fmt: skip
     for what, value in rows.items():
         if value is not None:
