@@ -19,7 +19,7 @@ from app.follow.upstream import Upstream
 from storage.base import settings
 from storage.mirrors.remote import RemoteFailed
 
-_PATIENCE = 600.0  # seconds that one changeset is waited for
+_PATIENCE = 60.0  # seconds that one changeset is waited for before the mirror is told to be at work
 _LASTING = (401, 403, 404)
 
 
