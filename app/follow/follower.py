@@ -103,7 +103,9 @@ class Follower:
     def _take(self, commit: str) -> None:
         """Submit a commit, and wait until it is committed. Raises Stopped."""
         try:
-            prepared = from_range(self._client, self._mirror["slice"], self._upstream.folder, commit)
+            prepared = from_range(
+                self._client, self._mirror["slice"], self._upstream.folder, commit, git=self._upstream.git
+            )
         except RangeError as error:
             raise self._stopped("conflict", f"commit {commit} cannot be taken: {error}") from error
         for note in prepared.notes:

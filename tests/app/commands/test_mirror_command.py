@@ -16,7 +16,7 @@ from storage.base.settings import Settings
 from storage.mirrors.remote import RemoteFailed
 from tests.support.api import Api, Json
 from tests.support.collisions import Run, runner
-from tests.support.git_repository import GitRepository
+from tests.support.git_repository import GitRepository, environments
 from tests.support.git_server import PASSWORD, GitServer, credentials, git_server
 from tests.support.principals import ROOT_TOKEN, grants, principal, secured
 from tests.support.waiting import await_true as until
@@ -123,6 +123,19 @@ def test_commits_are_taken_once_in_order_with_their_authors(
     assert taken[-1]["labels"] == {"mirror": "source", "upstream": tip}
     shown = api.get("/mirrors/source")
     assert (shown["state"], shown["remote"], shown["local"]) == ("current", tip, tip)
+
+
+def test_no_process_of_git_has_the_secrets_of_the_one_that_follows(
+    api: Api, run: Run, server: GitServer, theirs: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("mirror", "add", "source", server.url, "--direction", "in", "--slice", "all")
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "a hidden word")
+    seen = environments(tmp_path, monkeypatch)
+    with worker(api):
+        assert "1 commits taken" in run(*FOLLOW, tmp_path / "f").stderr
+    told = seen.read_text()
+    assert {"word fetch", "word rev-list", "word cat-file"} <= set(told.splitlines()), "all of them have told theirs"
+    assert "a hidden word" not in told and "SLUICE_" not in told
 
 
 def test_a_merge_is_one_changeset_against_its_first_parent(

@@ -24,6 +24,7 @@ from storage.operations.slices import define
 from storage.operations.slices import delete as delete_slice
 from tasks.mirrors.due import due
 from tasks.mirrors.push import push
+from tests.support.git_repository import environments
 from tests.support.git_server import PASSWORD, GitServer, git_server
 from tests.support.mirrored import NAME, REF, WHO, Mirrored, tag
 from tests.support.waiting import await_true
@@ -101,6 +102,19 @@ def test_a_long_history_is_pushed_in_steps(settings: Settings, server: GitServer
         seen.append(int(server.git("rev-list", "--count", "main")))
     assert seen == [2, 4, 5], "the first commit is the repository's own"
     assert mirrored.standing.state == "current"
+
+
+def test_no_process_of_git_has_the_secrets_of_the_sender(
+    mirrored: Mirrored, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tip = mirrored.land("a")
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "a hidden word")
+    seen = environments(tmp_path, monkeypatch)
+    mirrored.push()
+    assert server.at() == tip
+    told = seen.read_text()
+    assert {"word push", "word ls-remote", "word rev-parse", "word for-each-ref"} <= set(told.splitlines())
+    assert "a hidden word" not in told and "SLUICE_" not in told
 
 
 def test_tags_come_with_what_landed_and_are_never_moved(mirrored: Mirrored, server: GitServer) -> None:
