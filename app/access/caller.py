@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from app.access.web_tokens import WebToken
@@ -12,6 +12,7 @@ from storage.access.rights import ALL, NOTHING, Rights
 from storage.access.tokens import Token
 from storage.base.errors import Refused
 from storage.git.paths import as_text
+from storage.git.trees import covers
 
 _NOBODY = "unknown"
 ROOT_PATH = b"/"
@@ -53,6 +54,12 @@ class Caller:
             if not rights.has(right, path, now) or (limit is not ALL and not limit.has(right, path)):
                 return path
         return None
+
+    def may_somewhere(self, right: Right, paths: Collection[bytes]) -> bool:
+        """Tell whether there is a right now at one of these paths, or at something that one of them holds."""
+        given = self.rights.prefixes(right) | self.limit.prefixes(right)
+        within = (each for each in given if covers(paths, each))
+        return any(self.may(right, [path]) for path in (*paths, *within))
 
     def require(self, right: Right, paths: Iterable[bytes], only_readable: bool = False) -> None:
         """Raise NotAllowed, which names the first path at which the right is missing.

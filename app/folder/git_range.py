@@ -45,14 +45,15 @@ class _Commit:
     message: str
 
 
-def read_range(repository: Path, commits: str, moves: bool = False) -> Range:
+def read_range(repository: Path, commits: str, moves: bool = False, git: Git | None = None) -> Range:
     """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
 
     With `moves`, what Git takes for renamed between both ends (`git diff -M`) is submitted as moved. Author, time and
-    message are those of the last commit; where there are several, the message lists them.
+    message are those of the last commit; where there are several, the message lists them. `git` runs in the repository,
+    by default with its user's settings.
     """
     try:
-        return _Reader(Git(repository), repository).read(commits, moves)
+        return _Reader(git or Git(repository), repository).read(commits, moves)
     except GitFailed as error:
         raise RangeError(f"{repository}: {error.reason}") from error
 

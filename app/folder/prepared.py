@@ -12,6 +12,7 @@ from app.folder.ignored import ignore_rules
 from app.folder.own_files import data_folder_above
 from app.folder.seen import Seen, find_seen
 from app.folder.submission import Folder, SubmissionError, changes_to, missing_files, read_folder
+from storage.git.run_git import Git
 from storage.git.trees import covers
 
 _SHOWN = 3  # names in a message
@@ -33,9 +34,11 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def from_range(client: Client, slice_name: str, repository: Path, commits: str, moves: bool = False) -> Prepared:
-    """Return a range of commits. Raises RangeError."""
-    range_ = read_range(repository, commits, moves)
+def from_range(
+    client: Client, slice_name: str, repository: Path, commits: str, moves: bool = False, git: Git | None = None
+) -> Prepared:
+    """Return a range of commits, read by `git`, by default as its user does. Raises RangeError."""
+    range_ = read_range(repository, commits, moves, git)
     slice_ = client.slice(slice_name)
     paths = {path.encode() for path in slice_["paths"]}
     outside = [path for path in range_.files if not covers(paths, os.fsencode(path))]

@@ -22,6 +22,7 @@ from storage.mirrors.remote import RemoteFailed
 MIRROR, COMMIT = "mirror", "upstream"
 """The labels of a changeset that was taken: its mirror, and its commit."""
 _DONE = {"committed", "landed"}
+_UNDECIDED = {"queued", "held"}
 _DROPPED = {"abandoned", "expired"}  # conflicts that somebody closed without a resolution
 _LOOKED_AT = 20  # changesets of a mirror, of which the newest with an answer counts
 _TRIES = 100
@@ -33,7 +34,7 @@ class Stopped(Refused):
 
 
 Wait = Callable[[str], Json]
-"""Returns a changeset, by its id, once it is decided, or as it is after a time."""
+"""Returns a changeset, by its id, once it is decided, or as it is after a time, well below max_mirror_lag."""
 
 
 class Follower:
@@ -44,6 +45,7 @@ class Follower:
         self._client = client
         self._name: str = mirror["name"]
         self._mirror = mirror
+        self._seen: tuple[str, str | None, int] = ("", None, 0)  # what was reported last
         self._upstream = upstream
         self._wait = wait
         self._tell = tell
@@ -101,7 +103,9 @@ class Follower:
     def _take(self, commit: str) -> None:
         """Submit a commit, and wait until it is committed. Raises Stopped."""
         try:
-            prepared = from_range(self._client, self._mirror["slice"], self._upstream.folder, commit)
+            prepared = from_range(
+                self._client, self._mirror["slice"], self._upstream.folder, commit, git=self._upstream.git
+            )
         except RangeError as error:
             raise self._stopped("conflict", f"commit {commit} cannot be taken: {error}") from error
         for note in prepared.notes:
@@ -115,7 +119,7 @@ class Follower:
         changeset["labels"] = {MIRROR: self._name, COMMIT: commit}
         decided = self._submitted(commit, changeset)
         while (by := decided.get("closed_by")) and by not in _DROPPED:
-            decided = self._wait(by)  # somebody has resolved it
+            decided = self._decided(by)  # somebody has resolved it
         if not self._settled(decided):
             raise self._stopped("conflict", _why(commit, decided))
         self._tell(f"{commit} is {decided['id']}")
@@ -131,16 +135,29 @@ class Follower:
                     raise
                 raise self._stopped("conflict", f"commit {commit} is refused: {refusal}") from refusal
             was_there = made["status"] in {"rejected", "abandoned"}
-            decided = self._wait(made["id"])
+            decided = self._decided(made["id"])
             if not was_there:
                 return decided
         return decided
+
+    def _decided(self, changeset: str) -> Json:
+        """Return a changeset once it is decided, however long nothing is committed here. Raises Stopped.
+
+        Meanwhile the mirror is told to be at work, and may be stopped by somebody.
+        """
+        while (now := self._wait(changeset))["status"] in _UNDECIDED:
+            self._report(*self._seen)
+            if self._mirror["stopped"]:
+                raise Stopped(f"{self._name} is stopped ({self._mirror['stopped']}): {self._mirror['detail'] or ''}")
+            self._tell(f"{changeset} waits to be committed")
+        return now
 
     def _stopped(self, reason: str, detail: str) -> Stopped:
         mirror_calls.stop(self._client, self._name, reason=reason, detail=detail[:900])
         return Stopped(f"{self._name} is stopped ({reason}): {detail}")
 
     def _report(self, tip: str, taken: str | None, behind: int, **error: str) -> None:
+        self._seen = tip, taken, behind
         seen = {"taken": taken or None, "behind": behind, **({"remote": tip} if tip else {}), **error}
         self._mirror = mirror_calls.report(self._client, self._name, **seen)
 

@@ -22,16 +22,16 @@ class Upstream:
     def __init__(self, settings: Settings, url: str, ref: str, folder: Path) -> None:
         self.folder = folder
         self._ref = ref
-        self._git = Git(folder, plain_environment())
+        self.git = Git(folder, plain_environment())
         if not (folder / "HEAD").exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._git.run("init", "--quiet", "--bare", "--template=", ".")
+            self.git.run("init", "--quiet", "--bare", "--template=", ".")
         self._remote = Remote(settings, url, folder)
 
     def fetch(self) -> str:
         """Fetch the branch, and return its newest commit. Raises RemoteFailed."""
         self._remote.fetch(f"+{self._ref}:{_TIP}")
-        return self._git.output("rev-parse", "--verify", f"{_TIP}^{{commit}}").decode().strip()
+        return self.git.output("rev-parse", "--verify", f"{_TIP}^{{commit}}").decode().strip()
 
     def line(self, taken: str, tip: str) -> list[str]:
         """Return the commits behind `taken` (empty: all), oldest first, along the first parents of `tip`.
@@ -39,12 +39,12 @@ class Upstream:
         Raises Rewritten.
         """
         if not taken:
-            return self._git.output("rev-list", "--first-parent", "--reverse", tip).decode().split()
+            return self.git.output("rev-list", "--first-parent", "--reverse", tip).decode().split()
         if taken == tip:
             return []
         if not self._has(taken):
             raise Rewritten(f"{taken}, which was taken, is not in the history of {tip}, which the branch is now")
-        rows = self._git.output("rev-list", "--first-parent", "--reverse", "--parents", tip, f"^{taken}").decode()
+        rows = self.git.output("rev-list", "--first-parent", "--reverse", "--parents", tip, f"^{taken}").decode()
         commits = [row.split() for row in rows.splitlines()]
         # The first has the taken one as its first parent, or the line has left it.
         if not commits or commits[0][1:2] != [taken]:
@@ -54,7 +54,7 @@ class Upstream:
 
     def before(self, commit: str) -> str:
         """Return the first parent of a commit, empty where it has none."""
-        rows = self._git.output("rev-list", "--parents", "--max-count=1", commit).decode().split()
+        rows = self.git.output("rev-list", "--parents", "--max-count=1", commit).decode().split()
         return rows[1] if len(rows) > 1 else ""
 
     def has(self, commit: str) -> bool:
@@ -62,4 +62,4 @@ class Upstream:
         return self._has(commit)
 
     def _has(self, commit: str) -> bool:
-        return not self._git.run("cat-file", "-e", f"{commit}^{{commit}}", accept=(0, 1, 128)).returncode
+        return not self.git.run("cat-file", "-e", f"{commit}^{{commit}}", accept=(0, 1, 128)).returncode

@@ -13,13 +13,14 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.routing import BaseConverter
 
 from app.access.authentication import Access
-from app.access.caller import Caller
+from app.access.caller import Caller, NotAllowed
 from app.gateway import fetches, pushes
 from app.gateway.answers import Answers, own_folder
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
 from app.gateway.receive.receiver import Receiver
 from app.gateway.services import Gateway, gateway
+from app.gateway.shares import Shares
 from app.gateway.stores import Stores
 from app.gateway.streams import Watch
 from app.protocol import problems
@@ -60,7 +61,7 @@ def create_app(chosen: Settings | None = None) -> Flask:
     repo.prepare(_START_PATIENCE)
     folder = _folder(repo)
     app = Flask("sluice-gateway", static_folder=None)
-    processes = GitProcesses(chosen.gateway_processes, chosen.gateway_patience)
+    processes = GitProcesses(chosen.gateway_processes, chosen.gateway_patience, chosen.gateway_share)
     answers = Answers(own_folder(folder / "answers"), chosen.gateway_answer_bytes)
     watch = Watch()
     access, rates = Access(repo), Rates(chosen, RequestCounts(repo.view).add)
@@ -75,6 +76,7 @@ def create_app(chosen: Settings | None = None) -> Flask:
         watch,
         Reporter(chosen, "gateway", lambda: {"git_requests": watch.count}),
         Receiver(repo, access, rates, folder / "pushes"),
+        Shares("requests under way", chosen.gateway_threads, chosen.gateway_share),
     )
     services.start()
     app.url_map.converters["repository"] = RepositoryName
@@ -83,6 +85,8 @@ def create_app(chosen: Settings | None = None) -> Flask:
     problems.register(app, _problems(chosen))
     app.before_request(_let_in)
     app.after_request(_in_words_of_git)
+    app.after_request(_give_back_when_sent)
+    app.teardown_request(_give_back)
     app.add_url_rule("/healthz", "alive", _alive)
     app.add_url_rule("/readyz", "ready", _ready)
     app.register_blueprint(fetches.routes, url_prefix="/git")
@@ -118,6 +122,7 @@ def _let_in() -> None:
         g.caller = who = here.access.caller(request.headers.get("Authorization"))
     if request.endpoint != "pushes.receive_pack":  # which counts itself, and tells its client in words of the protocol
         _count(here, who)
+    g.place = here.shares.take(who)
 
 
 def _count(here: Gateway, who: Caller) -> None:
@@ -138,6 +143,19 @@ def _in_words_of_git(response: Response) -> Response:
         if problem.status == 401:
             response.headers["WWW-Authenticate"] = _CHALLENGE
     return response
+
+
+def _give_back_when_sent(response: Response) -> Response:
+    """Have a request count as under way until its answer is sent; an Exchange has seen to that for its own."""
+    if place := g.pop("place", None):
+        response.call_on_close(place)
+    return response
+
+
+def _give_back(error: BaseException | None) -> None:
+    """Have a request count no more that came to no answer."""
+    if place := g.pop("place", None):
+        place()
 
 
 def _alive() -> Response:
@@ -162,6 +180,7 @@ def _problems(chosen: Settings) -> problems.Table:
 
     return {
         **problems.SERVERS,
+        NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         NeedsUpkeep: away("the view is being loaded"),
         QuotaReached: lambda error: problems.too_many(str(error), error.wait or chosen.retry_after),
         LimitReached: lambda error: problems.too_many(str(error), chosen.retry_after),

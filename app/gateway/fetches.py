@@ -17,7 +17,7 @@ from app.gateway.wire import protocol
 from app.gateway.wire.bodies import Body
 from app.gateway.wire.pkt_lines import FLUSH, NotPktLines, pkt
 from app.gateway.wire.protocol import Request
-from app.protocol.problems import http_problem, malformed, not_found
+from app.protocol.problems import Problem, http_problem, malformed, not_found
 from storage.base.logging_setup import log
 from storage.metrics.counts import COUNTS
 from storage.metrics.definitions import GIT_ANSWERS
@@ -27,7 +27,8 @@ routes = Blueprint("git", __name__)
 UPLOAD = "git-upload-pack"
 _REQUEST, _RESULT = "application/x-git-upload-pack-request", "application/x-git-upload-pack-result"
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
-_AT_ONCE = 256 << 10  # a larger request is for upload-pack alone to read
+_AT_ONCE = 256 << 10  # a larger fetch is for upload-pack alone to read
+_MOST_OTHERWISE = 4 << 20  # bytes of any other command: 65,536 prefixes of refs, of which Git sends no more
 _VERSION = re.compile(r"(?:^|:)version=([0-9])(?=:|$)")
 
 
@@ -51,7 +52,8 @@ def info_refs(name: str) -> Response:
         return answer(protocol.advertisement(here.settings.gateway_bundle_bytes > 0), _ADVERTISEMENT)
     with Exchange(here.current(caller(), name)) as exchange:
         head = pkt(b"# service=git-upload-pack\n") + FLUSH
-        return exchange.alone(here.processes.advertise(exchange.use()), _ADVERTISEMENT, head)
+        path = exchange.use()
+        return exchange.alone(lambda: here.processes.advertise(path, exchange.who), _ADVERTISEMENT, head)
 
 
 @routes.post("/<repository:name>.git/git-upload-pack")
@@ -62,13 +64,11 @@ def upload_pack(name: str) -> Response:
     if request.content_type != _REQUEST:
         raise http_problem(415, f"the body must be {_REQUEST}")
     with Exchange(found) as exchange, _body().spool() as body:
-        data = body.read(_AT_ONCE + 1)
-        body.seek(0)
-        if protocol_version() != 2 or len(data) > _AT_ONCE:
-            exchange.catch_up()
-            return _alone(exchange, body)
         try:
-            asked = protocol.read_request(data)
+            if protocol_version() != 2 or _is_large_fetch(body):
+                exchange.catch_up()
+                return _alone(exchange, body)
+            asked = protocol.read_request(_whole(body))
         except NotPktLines as error:
             raise malformed(f"it is no request of Git's protocol: {error}") from None
         if asked is None:
@@ -86,12 +86,31 @@ def bundle(name: str) -> Response:
         raise not_found("bundle", name)
     with Exchange(found) as exchange:
         exchange.use()
-        return exchange.shared(here.bundles.open(found.store, main), "application/x-git-bundle")
+        made = exchange.patiently(lambda: here.bundles.open(found.store, main, exchange.who))
+        return exchange.shared(made, "application/x-git-bundle")
 
 
 def _body() -> Body:
     encoding = request.headers.get("Content-Encoding", "")
     return Body(request.environ["wsgi.input"], encoding, gateway().settings.gateway_request_bytes)
+
+
+def _is_large_fetch(body: IO[bytes]) -> bool:
+    """Tell whether a body is a fetch that is not read here; it is at its beginning then. Raises NotPktLines.
+
+    All else is answered here, whatever its size: Git compares each ref with each prefix of an `ls-refs`.
+    """
+    data = body.read(_AT_ONCE + 1)
+    body.seek(0)
+    return len(data) > _AT_ONCE and protocol.command_of(data[:_AT_ONCE]) == b"fetch"
+
+
+def _whole(body: IO[bytes]) -> bytes:
+    """Return all of a body. Raises a Problem (413)."""
+    data = body.read(_MOST_OTHERWISE + 1)
+    if len(data) > _MOST_OTHERWISE:
+        raise Problem(413, "too-large", "It is too large", f"the command has more than {_MOST_OTHERWISE} bytes")
+    return data
 
 
 def _told(exchange: Exchange, asked: Request) -> bytes:
@@ -119,7 +138,9 @@ def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
     if not (asked.is_repeatable and here.answers.is_worth(path, key)):
         return _alone(exchange, body)
     try:
-        made = here.answers.open(path, key, lambda: here.processes.upload_pack(path, body, 2))
+        made = exchange.patiently(
+            lambda: here.answers.open(path, key, lambda: here.processes.upload_pack(path, body, 2, exchange.who))
+        )
         _begin(made)
     except (Broken, Full, OSError) as error:
         log.info("answer_not_shared", reason=str(error))  # the disk of answers is full, say
@@ -129,8 +150,8 @@ def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
 
 def _alone(exchange: Exchange, body: IO[bytes]) -> Response:
     body.seek(0)
-    process = exchange.here.processes.upload_pack(exchange.use(), body, protocol_version())
-    return exchange.alone(process, _RESULT)
+    path, version = exchange.use(), protocol_version()
+    return exchange.alone(lambda: exchange.here.processes.upload_pack(path, body, version, exchange.who), _RESULT)
 
 
 def _begin(made: IO[bytes] | Reader) -> None:

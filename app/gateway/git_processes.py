@@ -12,17 +12,21 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import structlog
 
+from app.access.caller import Caller
+from app.gateway.shares import Shares, ShareTaken
 from app.gateway.wire.protocol import MAIN
 from storage.base.errors import Unavailable
 from storage.git.run_git import Git, isolated_environment
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _SHOWN = 500  # bytes of what a process complained of
 _CONFIGURED = {
@@ -86,27 +90,51 @@ class GitProcess:
 
 
 class GitProcesses:
-    """Starts processes, `most` at a time; others wait up to `patience` seconds."""
+    """Starts processes, `most` at a time, for one principal a `part` of them; others wait up to `patience` seconds."""
 
-    def __init__(self, most: int, patience: float) -> None:
+    def __init__(self, most: int, patience: float, part: float = 1.0) -> None:
         self._places = threading.BoundedSemaphore(most)
+        self._shares = Shares("processes of Git at work", most, part)
         self._patience = patience
 
-    def upload_pack(self, store: Path, request: IO[bytes], version: int) -> GitProcess:
-        """Start upload-pack for one request, a file. Raises Busy and GitFailed."""
-        return self._start(store, ["upload-pack", "--stateless-rpc", str(store)], request, version)
+    def patiently(self, who: Caller, start: Callable[[], T]) -> T:
+        """Call `start`, which starts a process for a caller where it needs one, as soon as that may have one more.
 
-    def advertise(self, store: Path) -> GitProcess:
-        """Start upload-pack for the refs as protocol version 0 lists them. Raises Busy and GitFailed."""
-        return self._start(store, ["upload-pack", "--stateless-rpc", "--advertise-refs", str(store)], None, 0)
+        Whatever `start` looks at before is looked at again after each wait, and nothing of it is kept meanwhile.
+        Raises ShareTaken where `patience` is over, and what `start` raises.
+        """
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                return start()
+            except ShareTaken:
+                if not self._shares.await_one(who, until):
+                    raise
 
-    def bundle(self, store: Path) -> GitProcess:
-        """Start making a bundle of the branch. Raises Busy and GitFailed."""
-        return self._start(store, ["bundle", "create", "--quiet", "-", "HEAD", MAIN.decode()], None, 0)
+    def upload_pack(self, store: Path, request: IO[bytes], version: int, who: Caller | None = None) -> GitProcess:
+        """Start upload-pack for one request, a file. Raises ShareTaken, Busy and GitFailed."""
+        return self._start(store, ["upload-pack", "--stateless-rpc", str(store)], request, version, who)
 
-    def _start(self, store: Path, command: list[str], request: IO[bytes] | None, version: int) -> GitProcess:
+    def advertise(self, store: Path, who: Caller | None = None) -> GitProcess:
+        """Start upload-pack for the refs as protocol version 0 lists them. Raises ShareTaken, Busy and GitFailed."""
+        return self._start(store, ["upload-pack", "--stateless-rpc", "--advertise-refs", str(store)], None, 0, who)
+
+    def bundle(self, store: Path, who: Caller | None = None) -> GitProcess:
+        """Start making a bundle of the branch. Raises ShareTaken, Busy and GitFailed."""
+        return self._start(store, ["bundle", "create", "--quiet", "-", "HEAD", MAIN.decode()], None, 0, who)
+
+    def _start(
+        self, store: Path, command: list[str], request: IO[bytes] | None, version: int, who: Caller | None
+    ) -> GitProcess:
+        give_back = self._shares.take(who)
         if not self._places.acquire(timeout=self._patience):
+            give_back()
             raise Busy
+
+        def ended() -> None:
+            self._places.release()
+            give_back()
+
         try:
             environment = isolated_environment(store)
             if version:
@@ -118,6 +146,6 @@ class GitProcesses:
                 os.lseek(stdin, 0, os.SEEK_SET)  # another process may have read it
             popen = Git(environment=environment).start(*_OPTIONS, *command, stdin=stdin, stderr=errors, alone=True)
         except BaseException:
-            self._places.release()
+            ended()
             raise
-        return GitProcess(popen, errors, self._places.release)
+        return GitProcess(popen, errors, ended)

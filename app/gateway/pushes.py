@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from app.access.caller import Caller
 from app.access.current import caller, known_actor, submitter
-from app.gateway.receive.taking import Pusher
+from app.gateway.receive.taking import Pusher, check_may_push
 from app.gateway.receive.words import BrokenOff, NotUnderstood
 from app.gateway.sending import Exchange, answer
 from app.gateway.services import gateway
@@ -47,10 +47,11 @@ class _Followed:
 
 
 def advertise(name: str) -> Response:
-    """Begin a push: show the branch, and what need not be sent."""
+    """Begin a push: show the branch, and what need not be sent, to who may push something. Raises NotAllowed."""
     here = gateway()
     # What is shown need not be new: it says what a client need not send.
     found = here.stores.find(caller(), name)
+    check_may_push(caller(), found.slice)  # now Git shows its user why, and has made no pack yet
     if not found.store.path.exists():
         found = here.current(caller(), name)
     version = 1 if "version=1" in request.headers.get("Git-Protocol", "").split(":") else 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
 from flask import Response, g, request
 from werkzeug.wsgi import wrap_file
@@ -20,6 +20,8 @@ from app.gateway.streams import Output, Running, Sent, Source
 from storage.base.logging_setup import log
 from storage.metrics.counts import COUNTS
 from storage.metrics.definitions import GIT_ANSWERS, GIT_BYTES
+
+T = TypeVar("T")
 
 
 def answer(content: bytes | Sent, kind: str) -> Response:
@@ -39,7 +41,7 @@ class Exchange:
     def __init__(self, found: Found) -> None:
         self.here: Gateway = gateway()
         self.found = found
-        self._who = who = caller()
+        self.who = who = caller()
         self._began = time.monotonic()
         self._is_handed_on = False
         renewed = self.here.access.renewed
@@ -54,6 +56,7 @@ class Exchange:
     def __enter__(self) -> Self:
         self.here.watch.enter(self._running)
         self._until_sent.callback(self.here.watch.leave, self._running)
+        self._until_sent.callback(g.pop("place", _nothing))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -62,15 +65,19 @@ class Exchange:
 
     def catch_up(self) -> None:
         """Have the store where the view is now, as it is defined now. Raises a Problem, and Unavailable."""
-        self.found = self.here.current(self._who, self.found.name)
+        self.found = self.here.current(self.who, self.found.name)
 
     def use(self) -> Path:
         """Keep the store from being removed until all is sent, and return where it is. Raises Unavailable."""
         return self._until_sent.enter_context(self.found.store.using())
 
-    def alone(self, process: GitProcess, kind: str, head: bytes = b"") -> Response:
-        """Return the response with `head` and what a process writes, for this client alone."""
-        return self._send(Output(process, head), kind, "alone")
+    def alone(self, start: Callable[[], GitProcess], kind: str, head: bytes = b"") -> Response:
+        """Return the response with `head` and what a process writes, for this client alone. Raises as `start` does."""
+        return self._send(Output(self.patiently(start), head), kind, "alone")
+
+    def patiently(self, start: Callable[[], T]) -> T:
+        """Return what `start` does, as soon as its client may have a process. Raises ShareTaken, and as `start`."""
+        return self.here.processes.patiently(self.who, start)
 
     def shared(self, made: IO[bytes] | Reader, kind: str) -> Response:
         """Return the response with an answer that others may get too."""
@@ -95,7 +102,7 @@ class Exchange:
         """Have the request end with its response; the result is to be called then, with the bytes that were sent."""
         self._is_handed_on, until_sent = True, self._until_sent
         what, path = request.endpoint, request.path[:300]
-        fields = {"principal": self._who.principal} if self._who.is_known else {}
+        fields = {"principal": self.who.principal} if self.who.is_known else {}
         id_ = g.get("request_id")
 
         def ended(sent: int) -> None:
@@ -123,3 +130,7 @@ class _File:
         if not self._file.closed:
             self._file.close()
             self._ended(self._size)
+
+
+def _nothing() -> None:
+    pass

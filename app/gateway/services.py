@@ -13,6 +13,7 @@ from app.gateway.answers import Answers
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
 from app.gateway.receive.receiver import Receiver
+from app.gateway.shares import Shares
 from app.gateway.stores import Found, Stores
 from app.gateway.streams import Watch
 from app.shares.rates import Rates
@@ -36,6 +37,7 @@ class Gateway:
     watch: Watch
     reporter: Reporter
     receiver: Receiver
+    shares: Shares  # of the requests that are answered at once
 
     def start(self) -> None:
         """Start the threads that look at rights, count, and report."""

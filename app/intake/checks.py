@@ -64,10 +64,15 @@ def check_slice(admission: Admission, submission: Submission, who: Caller = EVER
 
 
 def check_author(submission: Submission, who: Caller) -> None:
-    """Raise NotAllowed where a caller may name itself alone as the author, and names another."""
-    if not who.only_own_authors or submission.author_email is None:
+    """Raise NotAllowed where a caller may name itself alone, and names another.
+
+    As the author, or as the committer of a commit that it pushes: whoever commits another's work does that as itself.
+    """
+    if not who.only_own_authors:
         return
-    if who.person is None or submission.author_email not in who.person.emails:
+    committer = submission.pushed.committer_email if submission.pushed else None
+    own = who.person.emails if who.person else ()
+    if any(email is not None and email not in own for email in (submission.author_email, committer)):
         who.require(Right.IMPERSONATE, [change.path for change in submission.changes])
 
 

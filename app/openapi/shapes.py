@@ -96,7 +96,8 @@ _MIRROR: dict[str, Shape] = {
     "stopped": {"type": ["string", "null"], "enum": [*(each.value for each in Stopped), None]},
     "detail": or_null(TEXT), "stopped_at": or_null(SHOWN_TIME), "created_at": SHOWN_TIME,
     "state": {"type": "string", "enum": ["stopped", "unknown", "silent", "failing", "behind", "current"]},
-    "behind": _BEHIND, "remote": or_null(OID), "local": or_null(OID), "other_tags": COUNT, "tries": COUNT,
+    "behind": _BEHIND, "remote": or_null(OID), "local": or_null(OID), "other_tags": COUNT,
+    "refused_tags": COUNT, "refused_tags_detail": or_null(TEXT), "tries": COUNT,
     "error": or_null(TEXT), "error_detail": or_null(TEXT), "looked_at": or_null(SHOWN_TIME),
     "pushed_at": or_null(SHOWN_TIME), "next_try_at": or_null(SHOWN_TIME),
 }  # fmt: skip

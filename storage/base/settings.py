@@ -19,7 +19,7 @@ from storage.base.errors import BadInput
 from storage.base.issuers import Issuer, read_issuers
 from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
-from storage.base.setting_groups.gateway_settings import GatewaySettings
+from storage.base.setting_groups.gateway_settings import GatewaySettings, check_part
 from storage.base.setting_groups.mirror_settings import MirrorSettings
 from storage.base.setting_groups.push_settings import PushSettings
 from storage.base.setting_groups.share_settings import ShareSettings
@@ -38,7 +38,8 @@ _MOST = {
     "pack_changesets": 1 << 15,
     "max_bulk_changesets": 1 << 15,
 }
-_CHECKS: dict[str, Callable[[str], object]] = {
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "gateway_share": check_part,
     "jwt_issuers": read_issuers,
     "trusted_proxies": read_networks,
     "webhook_key": check_key,

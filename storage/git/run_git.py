@@ -32,6 +32,8 @@ _KEPT = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+# What Git needs in a repository of ours beside: its own programs and libraries, and where it may write.
+_NEEDED = _KEPT | {"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"}
 _MAX_ERRORS = 16 << 10  # bytes that are kept of what a command says on its standard error
 _SCRATCH_CONFIG = """\
 [core]
@@ -64,8 +66,12 @@ def user_environment(environ: Mapping[str, str] | None = None, keep: Collection[
 
 
 def plain_environment() -> dict[str, str]:
-    """Return an environment for Git in a repository of ours that is found from its folder: without configuration."""
-    return user_environment() | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    """Return an environment for Git in a repository of ours that is found from its folder: without configuration.
+
+    It has what Git needs and nothing else of this process's own, which has secrets.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in _NEEDED}
+    return kept | _FIXED | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def isolated_environment(folder: Path) -> dict[str, str]:

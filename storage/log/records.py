@@ -102,6 +102,15 @@ class Pushed(Record, frozen=True, kw_only=True):
             bytewise=bytewise,
         )  # fmt: skip
 
+    @property
+    def committer_email(self) -> str:
+        """The e-mail in the committer's line as text."""
+        raw = self.raw(self.committer).partition(b"<")[2].partition(b">")[0]
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+
     def raw(self, text: str) -> bytes:
         """Return the bytes that the commit has for one of the texts."""
         return text.encode("latin-1" if self.bytewise else "utf-8")

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from storage.base.errors import Unavailable
 from storage.base.settings import PREFIX, Settings
-from storage.git.run_git import Git, GitFailed, plain_environment
+from storage.git.run_git import Git, GitFailed, plain_environment, user_environment
 from storage.mirrors.plan import TAGS
 from storage.mirrors.remotes import check_url
 from storage.webhooks.targets import is_public
@@ -130,7 +130,9 @@ class Remote:
         return RemoteFailed(next((word for pattern, word in _WORDS if re.search(pattern, low)), "failed"), text)
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in plain_environment().items() if not name.startswith(PREFIX)}
+        # Proxies, certificates and what an ssh command needs stand in variables of any name.
+        kept = {name: value for name, value in user_environment().items() if not name.startswith(PREFIX)}
+        kept |= plain_environment()
         try:
             # Who follows a mirror has its URL from the API, and Git runs whatever an URL like `ext::` says.
             check_url(self._url, self._settings.mirror_private_targets, bool(self._settings.mirror_ssh_command))

@@ -24,6 +24,10 @@ class MirrorProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     local: str = ""  # the commit that it is to have; of a branch that is followed, the last that was taken
     tags: str = ""  # a digest of the tags that the server has been given
     other_tags: int = 0  # tags that are others at the server, and stay
+    refused_tags: int = 0  # tags that the server does not take
+    refused_names: tuple[str, ...] = ()  # the first of them
+    refused_detail: str = ""  # what it said of one
+    tags_tried: float = 0.0  # when it was given some of them last
     behind: int = 0  # commits that the other side lacked then
     merged: int = 0  # the changesets that had landed then
     applied: int = 0  # the entry of the log up to which that was looked at

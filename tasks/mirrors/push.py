@@ -13,6 +13,7 @@ import threading
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -22,13 +23,14 @@ from storage.git.run_git import Git, plain_environment
 from storage.metrics.counts import mirror_ran
 from storage.mirrors.plan import TAGS, Plan, plan
 from storage.mirrors.records import Mirror, Stopped
-from storage.mirrors.remote import Remote, RemoteFailed, failure
+from storage.mirrors.remote import Remote, RemoteFailed
 from storage.operations.git import mirrors
 from storage.queue import MirrorProgress
 from storage.repository import Repository
 from storage.view.mirrors import mirror_of
 from storage.view.snapshot import Head
 from tasks.mirrors.due import is_due, is_old, is_pushed, wait
+from tasks.mirrors.sending import Sending
 from tasks.mirrors.source import Source
 
 log = structlog.get_logger()
@@ -78,6 +80,9 @@ class _Run:
         self._progress = progress
         self._head = head
         self._pushed = 0.0  # when a push began
+        self._pushes = 0  # of this run
+        self._has_taken = False  # the server, something
+        self._tags: dict[str, Any] = {}  # what is known of tags now
 
     def go(self, folder: Path) -> str:
         """Look, and push what is to be pushed from the bare repository `folder`."""
@@ -100,14 +105,15 @@ class _Run:
         behind = local.between(at, landed)
         others = len(wanted.other_tags)
         progress = self._now(local=landed, remote=at, behind=behind, looked=time.time(), other_tags=others)
+        progress = replace(progress, **self._tags)
         if not behind and at == landed:
             progress = self._even(replace(progress, tags=given))
         did = ""
-        if wanted.refs:
+        if self._has_taken:
             progress = replace(progress, pushed=time.time())
             log.info("mirror_pushed", mirror=self._mirror.name, commit=at, refs=len(wanted.refs), behind=behind)
             did = f"pushed {at[:12]} to {self._mirror.name}"
-        mirror_ran("pushed" if wanted.refs else "current")
+        mirror_ran("pushed" if self._has_taken else "current")
         return self._note(progress, did)
 
     def _asked(self, remote: Remote, local: _Local, landed: str, tags: dict[str, str]) -> tuple[Plan, str] | str:
@@ -119,8 +125,17 @@ class _Run:
         wanted = self._planned(local, landed, tags, there)
         if wanted.diverged:
             return self._stop(there[self._mirror.ref], landed, local.between(self._progress.remote, landed))
-        at = there.get(self._mirror.ref, "")
-        return wanted, self._push(remote, wanted, at) if wanted.refs else at
+        at, again = there.get(self._mirror.ref, ""), self._tries_tags()
+        sending = Sending(remote, self._mirror.ref, self._progress, again)
+        try:
+            self._pushed = time.time() if wanted.refs else 0.0
+            at = sending.send(wanted, at)
+        finally:
+            self._pushes, self._has_taken = sending.count, sending.has_taken
+        if at == landed:
+            self._tags = sending.seen(wanted, time.time())
+            self._tell_tags()
+        return wanted, at
 
     def _shortly(self, remote: Remote, local: _Local, landed: str, tags: dict[str, str]) -> tuple[Plan, str] | None:
         """Push the branch alone, on what it was a moment ago, without a question: the push itself finds out otherwise.
@@ -130,6 +145,8 @@ class _Run:
         known = self._progress
         if not known.remote or known.failed or known.other_tags or known.tags != _digest(tags):
             return None
+        if known.refused_tags and self._tries_tags():
+            return None
         if known.remote == landed or is_old(self._repo, known, time.time()):
             return None
         there = {self._mirror.ref: known.remote, **{TAGS + name: oid for name, oid in tags.items()}}
@@ -137,7 +154,10 @@ class _Run:
         if wanted.diverged:
             return None
         try:
-            return wanted, self._push(remote, wanted, known.remote)
+            self._pushed, self._pushes = time.time(), 1
+            at = Sending(remote, self._mirror.ref, known, False).send(wanted, known.remote)
+            self._has_taken = True
+            return wanted, at
         except RemoteFailed as error:
             if error.word != "moved":
                 raise
@@ -149,19 +169,15 @@ class _Run:
             self._mirror.ref, landed, tags, there, local.is_ancestor, lambda old, new: local.step(old, new, most)
         )
 
-    def _push(self, remote: Remote, wanted: Plan, old: str) -> str:
-        """Push, and return what the branch is then. Raises RemoteFailed."""
-        self._pushed = time.time()
-        results = remote.push(wanted.refs)
-        if failed := failure(results, self._mirror.ref):
-            raise failed
-        branch = results.get(self._mirror.ref)
-        if branch is None:
-            return old  # only tags
-        if not branch.done:
-            # Somebody else has pushed since it was asked: the next run sees what.
-            raise RemoteFailed("moved", branch.detail)
-        return next(oid for oid, name in wanted.refs if name == self._mirror.ref)
+    def _tries_tags(self) -> bool:
+        """Tell whether tags that the server has refused are tried again now."""
+        known = self._progress
+        return not known.refused_tags or time.time() - known.tags_tried >= self._repo.settings.mirror_check
+
+    def _tell_tags(self) -> None:
+        refused, detail = self._tags["refused_tags"], self._tags["refused_detail"]
+        if refused and self._tags["tags_tried"] != self._progress.tags_tried:
+            log.warning("mirror_tags_refused", mirror=self._mirror.name, tags=refused, detail=detail)
 
     def _stop(self, there: str, landed: str, behind: int) -> str:
         detail = f"{self._mirror.ref} is {there} there, which is not in the history of {landed}, the newest that landed"
@@ -188,7 +204,7 @@ class _Run:
     def _now(self, **seen: object) -> MirrorProgress:
         """Return the progress with what was seen, as of the head that was read first."""
         # After a question alone, what lands next need not wait.
-        due = self._pushed + self._repo.settings.mirror_interval if self._pushed else self._progress.due
+        due = self._pushed + self._pushes * self._repo.settings.mirror_interval if self._pushes else self._progress.due
         known = {"failed": 0, "error": "", "detail": "", "due": due}
         at = {"merged": self._head.merged, "applied": self._head.applied}
         return replace(self._progress, **{**known, **at, **seen})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 WHO = {
     "GIT_AUTHOR_NAME": "Ada",
@@ -18,6 +21,16 @@ WHO = {
     "GIT_COMMITTER_EMAIL": "grace@example.org",
     "GIT_COMMITTER_DATE": "1700000001 +0000",
 }
+
+
+def environments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have each of Git's processes write its words and its environment into a file that is returned, and go on."""
+    found = shutil.which("git")
+    wrapper, seen = folder / "recording-git", folder / "environments"
+    wrapper.write_text(f'#!/bin/sh\n{{ printf "word %s\\n" "$@"; env; }} >> {seen}\nexec {found} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setattr("storage.git.run_git.program", lambda: str(wrapper))
+    return seen
 
 
 class GitRepository:

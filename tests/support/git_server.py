@@ -92,9 +92,9 @@ class GitServer:
         self.git("update-ref", "refs/heads/main", commit)
         return commit
 
-    def hook(self, script: str | None) -> None:
-        """Have a pre-receive hook, or none."""
-        path = self.repository / "hooks" / "pre-receive"
+    def hook(self, script: str | None, name: str = "pre-receive") -> None:
+        """Have a hook, or none: `pre-receive` for all refs of a push, or `update` for each of them."""
+        path = self.repository / "hooks" / name
         path.unlink(missing_ok=True)
         if script is not None:
             path.parent.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from app.follow.upstream import Upstream
 from storage.base import settings
 from storage.mirrors.remote import RemoteFailed
 
-_PATIENCE = 600.0  # seconds that one changeset is waited for
+_PATIENCE = 60.0  # seconds that one changeset is waited for before the mirror is told to be at work
 _LASTING = (401, 403, 404)
 
 
@@ -228,7 +228,8 @@ def _show_all(mirror: Json) -> None:
         "there": mirror["remote"], "here": mirror["local"], "answered": mirror["looked_at"],
         "pushed": mirror["pushed_at"], "stopped at": mirror["stopped_at"],
         "why": mirror["detail"] or mirror["error_detail"], "next try": mirror["next_try_at"],
-        "other tags": mirror["other_tags"] or None,
+        "other tags": mirror["other_tags"] or None, "refused tags": mirror["refused_tags"] or None,
+        "why refused": mirror["refused_tags_detail"],
     }  # fmt: skip
     for what, value in rows.items():
         if value is not None:

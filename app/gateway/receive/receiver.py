@@ -24,7 +24,7 @@ from app.gateway.receive.commits import SHOWN_DIGITS
 from app.gateway.receive.incoming import MAIN, Incoming, NotComplete, TooLarge, sweep
 from app.gateway.receive.known import Known, KnownCommits
 from app.gateway.receive.options import Options, read_options
-from app.gateway.receive.taking import Pusher, Store, Taken, Taking
+from app.gateway.receive.taking import Pusher, Store, Taken, Taking, check_may_push
 from app.gateway.receive.words import NOTHING, Command, Reader, Request, Told, read_request
 from app.intake.intake import Intake
 from app.intake.lookups import Lookups
@@ -180,6 +180,7 @@ class Push:
         standing = self._to.rates.take(who)
         if standing is not None and not standing.allowed:
             raise over_rate(who, limits_of(self._settings, who).requests_per_second, standing)
+        check_may_push(who, self._where)
         if not self._to.repo.nodes.all_read(GIT_FORMAT):
             raise Unavailable(_NO_RIGHT_YET)
         if b"atomic" in self._request.capabilities and any(why is not None for why in self._results.values()):

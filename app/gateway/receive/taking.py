@@ -62,6 +62,16 @@ class Pusher:
     actor: Actor | None = None
 
 
+def check_may_push(who: Caller, where: Slice | None) -> None:
+    """Raise NotAllowed where a caller may write nothing in a slice, or, with None, not the whole repository.
+
+    What of a push it may write, admission judges by the paths that the push changes.
+    """
+    paths = [ROOT_PATH] if where is None else sorted(where.paths)
+    if where is None or not who.may_somewhere(Right.WRITE, paths):
+        who.require(Right.WRITE, paths)
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The commits of a push with their changesets, oldest first, and what its user should know."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from app.gateway.wire.pkt_lines import NotPktLines, lines_of, message
+from app.gateway.wire.pkt_lines import NotPktLines, beginning_of, lines_of, message
 from storage import __version__
 
 HEAD, MAIN = b"HEAD", b"refs/heads/main"
@@ -83,6 +84,17 @@ def read_request(data: bytes) -> Request | None:
     return Request(command, tuple(arguments))
 
 
+def command_of(data: bytes) -> bytes:
+    """Return the command of a message of which this is the beginning. Raises NotPktLines where it is not in there."""
+    found = b""
+    for line in beginning_of(data):
+        if line is None:
+            return found
+        if line.startswith(b"command="):
+            found = line.removeprefix(b"command=")
+    raise NotPktLines("what stands before its arguments is too long")
+
+
 def advertisement(has_bundles: bool) -> bytes:
     """Return what a server that speaks version 2 says first."""
     lines = [b"version 2", AGENT, b"ls-refs=unborn", b"fetch=shallow wait-for-done filter", b"server-option"]
@@ -96,23 +108,36 @@ def list_refs(request: Request, main: bytes | None, tags: Iterable[Ref]) -> byte
     prefixes = [each.removeprefix(b"ref-prefix ") for each in request.arguments if each.startswith(b"ref-prefix ")]
     if len(prefixes) > _MOST_PREFIXES:
         prefixes = []  # as Git does: it lists all
-    shown = tuple(prefixes) or (b"",)
-    return message(line + b"\n" for line in _lines(wanted, shown, main, tags))
+    return message(line + b"\n" for line in _lines(wanted, _Prefixes(prefixes or [b""]), main, tags))
 
 
-def _lines(
-    wanted: frozenset[bytes], shown: tuple[bytes, ...], main: bytes | None, tags: Iterable[Ref]
-) -> Iterator[bytes]:
+class _Prefixes:
+    """Prefixes of refs, of which a name is compared with one, however many a client sends."""
+
+    def __init__(self, prefixes: Iterable[bytes]) -> None:
+        # Sorted, and without those that another one covers: then only the last one before a name can be a prefix of it.
+        self._sorted: list[bytes] = []
+        for each in sorted(prefixes):
+            if not (self._sorted and each.startswith(self._sorted[-1])):
+                self._sorted.append(each)
+
+    def cover(self, name: bytes) -> bool:
+        """Tell whether one of them is a prefix of a name."""
+        at = bisect_right(self._sorted, name)
+        return at > 0 and name.startswith(self._sorted[at - 1])
+
+
+def _lines(wanted: frozenset[bytes], shown: _Prefixes, main: bytes | None, tags: Iterable[Ref]) -> Iterator[bytes]:
     target = b" symref-target:" + MAIN
-    if HEAD.startswith(shown):
+    if shown.cover(HEAD):
         if main is not None:
             yield main + b" " + HEAD + (target if b"symrefs" in wanted else b"")
         elif b"unborn" in wanted:
             yield b"unborn " + HEAD + (target if b"symrefs" in wanted else b"")
-    if main is not None and MAIN.startswith(shown):
+    if main is not None and shown.cover(MAIN):
         yield main + b" " + MAIN
     for tag in tags:
-        if tag.name.startswith(shown):
+        if shown.cover(tag.name):
             peeled = b" peeled:" + tag.peeled if tag.peeled and b"peel" in wanted else b""
             yield tag.oid + b" " + tag.name + peeled
 

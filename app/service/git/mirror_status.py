@@ -52,6 +52,8 @@ class Standing:
             "remote": of.remote or None,
             "local": of.local or None,
             "other_tags": of.other_tags,
+            "refused_tags": of.refused_tags,
+            "refused_tags_detail": of.refused_detail or None,
             "tries": of.failed,
             "error": of.error or None,
             "error_detail": of.detail or None,

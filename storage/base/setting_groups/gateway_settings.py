@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from storage.base.setting_groups.api_settings import setting
 
 
+def check_part(part: float) -> None:
+    """Raise ValueError where something is no part of 1."""
+    if not 0 < part <= 1:
+        raise ValueError("must be above 0 and at most 1")
+
+
 @dataclass(frozen=True)
 class GatewaySettings:
     """How much disk clone stores take, how they are kept, and how a gateway serves them."""
@@ -40,6 +46,12 @@ class GatewaySettings:
         128, "requests", "Requests that a gateway answers at once; further ones wait for their turn."
     )
     gateway_processes: int = setting(16, "processes", "Processes of Git that a gateway runs at once.")
+    gateway_share: float = setting(
+        0.5,
+        "part of 1",
+        "What one principal may have of gateway_threads and of gateway_processes at once, and one of each at least; "
+        "above it 429.",
+    )
     gateway_patience: float = setting(
         50.0,
         "seconds",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.client.api_client import ProblemError
+from app.client.api_client import Client, ProblemError
 from storage.base.settings import Settings
 from storage.mirrors.remote import RemoteFailed
 from tests.support.api import Api, Json
 from tests.support.collisions import Run, runner
-from tests.support.git_repository import GitRepository
+from tests.support.git_repository import GitRepository, environments
 from tests.support.git_server import PASSWORD, GitServer, credentials, git_server
 from tests.support.principals import ROOT_TOKEN, grants, principal, secured
 from tests.support.waiting import await_true as until
@@ -125,6 +125,19 @@ def test_commits_are_taken_once_in_order_with_their_authors(
     assert (shown["state"], shown["remote"], shown["local"]) == ("current", tip, tip)
 
 
+def test_no_process_of_git_has_the_secrets_of_the_one_that_follows(
+    api: Api, run: Run, server: GitServer, theirs: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("mirror", "add", "source", server.url, "--direction", "in", "--slice", "all")
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "a hidden word")
+    seen = environments(tmp_path, monkeypatch)
+    with worker(api):
+        assert "1 commits taken" in run(*FOLLOW, tmp_path / "f").stderr
+    told = seen.read_text()
+    assert {"word fetch", "word rev-list", "word cat-file"} <= set(told.splitlines()), "all of them have told theirs"
+    assert "a hidden word" not in told and "SLUICE_" not in told
+
+
 def test_a_merge_is_one_changeset_against_its_first_parent(
     api: Api, run: Run, server: GitServer, theirs: GitRepository, tmp_path: Path
 ) -> None:
@@ -186,6 +199,55 @@ def test_a_conflict_stops_it_there_and_it_goes_on_when_that_is_resolved(
         run(*FOLLOW, tmp_path / "h")
     assert files(api) == {"README": "theirs\n", "later": "content\n"}
     assert api.get("/mirrors/source")["state"] == "current" and len(history(api)) == 4
+
+
+def undecided(api: Api, monkeypatch: pytest.MonkeyPatch, then: Callable[[int], object]) -> list[str]:
+    """Have the time over at once in which a changeset is waited for; `then` is called with the number of the wait."""
+    waits: list[str] = []
+
+    def await_final(client: Client, changeset: str, until: str, timeout: float) -> Json:
+        waits.append(changeset)
+        then(len(waits))
+        return client.changeset(changeset, None, until)
+
+    monkeypatch.setattr("app.commands.operator.mirror.await_final", await_final)
+    return waits
+
+
+def test_while_nothing_is_committed_it_waits_and_then_goes_on(
+    api: Api, run: Run, server: GitServer, theirs: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("mirror", "add", "source", server.url, "--direction", "in", "--slice", "all")
+    theirs.write("a", "1\n")
+    tip = theirs.commit("Second")
+    push(theirs)
+    shown = []
+
+    def then(number: int) -> None:
+        shown.append(api.get("/mirrors/source"))
+        if number > 4:
+            api.world.work()
+
+    waits = undecided(api, monkeypatch, then)
+    assert "2 commits taken" in run(*FOLLOW, tmp_path / "f").stderr
+    assert len(set(waits[:5])) == 1 and len(waits) == 6, "the first one is waited for, the second one once"
+    assert {(each["stopped"], each["behind"]["commits"]) for each in shown} == {(None, 2)}
+    assert shown[4]["looked_at"] >= shown[1]["looked_at"] > shown[0]["created_at"]
+    assert files(api) == {"README": "first\n", "a": "1\n"} and api.get("/mirrors/source")["local"] == tip
+
+
+def test_one_that_waits_can_be_stopped(
+    api: Api, run: Run, server: GitServer, theirs: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("mirror", "add", "source", server.url, "--direction", "in", "--slice", "all")
+
+    def then(number: int) -> None:
+        if number == 2:
+            api.post("/mirrors/source/stop", {"reason": "asked", "detail": "for now"}, 200)
+
+    waits = undecided(api, monkeypatch, then)
+    assert "source is stopped (asked): for now" in run(*FOLLOW, tmp_path / "f", code=1).stderr
+    assert len(waits) == 2 and api.get("/mirrors/source")["stopped"] == "asked"
 
 
 def test_a_conflict_that_is_closed_by_hand_leaves_its_commit_out(

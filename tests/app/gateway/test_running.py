@@ -144,3 +144,23 @@ def test_what_a_gateway_has_sent_is_in_the_metrics(
         assert (first["principal"], first["how"]) == ("root", "made") and first["bytes"] > 0
         assert ROOT_TOKEN not in gateway.process.logs()
         assert gateway.get("/readyz").status == 200
+
+
+def test_refs_are_listed_without_git_however_many_prefixes_are_asked_for(
+    with_tokens: Settings, world: World, tmp_path: Path
+) -> None:
+    world.put({"docs/a": b"a\n"})
+    world.work()
+
+    def asked(head: bytes, prefixes: int) -> bytes:
+        lines = b"".join(pkt(b"ref-prefix refs/heads/%07d" % number) for number in range(prefixes))
+        return head + b"0001" + lines + pkt(b"ref-prefix refs/heads/ma") + b"0000"
+
+    command, agent = pkt(b"command=ls-refs"), pkt(b"agent=git/2")
+    with serving(with_tokens, tmp_path / "g", token=ROOT_TOKEN) as gateway:
+        for head in (command, agent + command):
+            answer = gateway.ask_git(WHOLE, asked(head, 20_000))
+            assert answer.status == 200 and answer.body.count(b"refs/heads/main") == 1 and b"HEAD" not in answer.body
+        assert gateway.ask_git(WHOLE, asked(command, 200_000)).status == 413
+        assert gateway.ask_git(WHOLE, asked(agent * 30_000 + command, 10)).status == 400
+        assert not events(gateway.process.logs(), "git_sent"), "no process was started"

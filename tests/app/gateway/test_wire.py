@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.gateway.wire.bodies import Body
 from app.gateway.wire.pkt_lines import DELIMITER, FLUSH, NotPktLines, lines_of, message, pkt
-from app.gateway.wire.protocol import Ref, advertisement, list_bundles, list_refs, read_request
+from app.gateway.wire.protocol import Ref, Request, advertisement, command_of, list_bundles, list_refs, read_request
 from app.protocol.problems import Problem
 
 MAIN, OTHER = b"1" * 40, b"2" * 40
@@ -62,6 +62,60 @@ def test_refs_are_listed_as_a_client_asks() -> None:
     assert refs(b"ref-prefix refs/for/") == []
     assert refs(b"ref-prefix HEAD", main=None) == []
     assert refs(b"ref-prefix HEAD", b"unborn", b"symrefs", main=None) == [b"unborn HEAD symref-target:refs/heads/main"]
+
+
+_NAMES = st.binary(max_size=4).map(lambda end: b"refs/tags/" + end.replace(b"\n", b""))
+
+
+@given(st.lists(st.one_of(_NAMES, st.binary(max_size=12)), max_size=12), st.sets(_NAMES, max_size=12))
+def test_whatever_prefixes_are_asked_for_the_refs_that_begin_so_are_listed(
+    prefixes: list[bytes], names: set[bytes]
+) -> None:
+    asked = [each.replace(b"\n", b"") for each in prefixes]
+    request = Request(b"ls-refs", tuple(b"ref-prefix " + each for each in asked))
+    tags = [Ref(name, OTHER) for name in sorted(names)]
+    shown = tuple(asked) or (b"",)
+    expected = [b"HEAD", b"refs/heads/main", *sorted(names)]
+    listed = [line.split(b" ", 1)[1] for line in lines_of(list_refs(request, MAIN, tags)) if line]
+    assert listed == [name for name in expected if name.startswith(shown)]
+
+
+class Compared(bytes):
+    """A name that counts with how many prefixes it is compared."""
+
+    count = 0
+
+    def startswith(self, prefix: object, *bounds: object) -> bool:
+        Compared.count += len(prefix) if isinstance(prefix, tuple) else 1
+        return super().startswith(prefix, *bounds)  # type: ignore[arg-type]
+
+
+def test_each_ref_is_compared_with_one_prefix_however_many_are_asked_for() -> None:
+    count = 2000
+    request = Request(b"ls-refs", tuple(b"ref-prefix refs/tags/v%d" % number for number in range(5, 5 + count)))
+    tags = [Ref(Compared(b"refs/tags/v%d" % number), OTHER) for number in range(count)]
+    Compared.count = 0
+    listed = lines_of(list_refs(request, MAIN, tags))
+    assert len(listed) == count - 1 - 4, "0 to 4 begin with none of them; v5 is one of v50, too"
+    assert Compared.count <= count
+
+
+@pytest.mark.parametrize(
+    ("head", "command"),
+    [
+        (pkt(b"command=fetch\n") + pkt(b"agent=git/2") + DELIMITER, b"fetch"),
+        (pkt(b"agent=git/2") + pkt(b"command=ls-refs") + DELIMITER, b"ls-refs"),
+        (pkt(b"agent=git/2") + DELIMITER + pkt(b"command=fetch"), b""),
+    ],
+)
+def test_the_command_of_a_large_message_is_known_by_its_beginning(head: bytes, command: bytes) -> None:
+    assert command_of(head + pkt(b"ref-prefix " + b"x" * 9000) + b"0100 and something") == command
+
+
+@pytest.mark.parametrize("head", [pkt(b"agent=git/2") * 20, pkt(b"command=fetch"), b"zzzz", b"0003", b"", FLUSH])
+def test_one_that_does_not_say_it_in_time_is_refused(head: bytes) -> None:
+    with pytest.raises(NotPktLines):
+        command_of(head)
 
 
 def test_who_a_client_says_it_is_changes_no_answer_and_what_it_asks_for_does() -> None:

@@ -38,6 +38,19 @@ def test_a_users_git_settings_apply_in_their_repository_and_not_in_ours(
         assert Git(repo, environment).run("config", "user.name", accept=(1,)).stdout == b""
 
 
+def test_in_a_repository_of_ours_git_has_none_of_this_processs_secrets(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "hidden")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden too")
+    monkeypatch.setenv("GIT_DIR", "/elsewhere")
+    for environment in (plain_environment(), isolated_environment(repo / ".git")):
+        seen = Git(repo, environment).output("-c", "alias.told=!env", "told").decode()
+        assert "GIT_NO_REPLACE_OBJECTS=1" in seen and "LC_ALL=C" in seen
+        assert "hidden" not in seen and "/elsewhere" not in seen
+    assert plain_environment()["PATH"] == os.environ["PATH"]
+
+
 def test_what_variables_are_asked_for_are_kept() -> None:
     given = {"GIT_AUTHOR_NAME": "Ada", "GIT_COMMITTER_NAME": "Bob"}
     assert user_environment(given, keep={"GIT_AUTHOR_NAME"}).items() >= {("GIT_AUTHOR_NAME", "Ada")}

@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +15,25 @@ import pytest
 from msgspec.structs import replace as changed
 from structlog.testing import capture_logs
 
-from app.service.git.mirror_status import Standing, standings
-from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.run_git import Git
-from storage.log.records import Actor
 from storage.mirrors.records import Mirror, Stopped
 from storage.mirrors.remote import Remote
 from storage.operations.git import mirrors
 from storage.operations.slices import define
 from storage.operations.slices import delete as delete_slice
-from storage.operations.tags import Wanted, put_tag
-from storage.repository import Repository
-from storage.view.mirrors import mirror_of
 from tasks.mirrors.due import due
 from tasks.mirrors.push import push
-from tasks.mirrors.source import Source
-from tests.support.git_server import PASSWORD, GitServer, credentials, git_server
+from tests.support.git_repository import environments
+from tests.support.git_server import PASSWORD, GitServer, git_server
+from tests.support.mirrored import NAME, REF, WHO, Mirrored, tag
 from tests.support.waiting import await_true
-from tests.support.world import AUTHOR, World
-
-NAME, REF = "host", "refs/heads/main"
-WHO = Actor(principal="root")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitServer]:
     with git_server(tmp_path / "server") as server:
         yield server
-
-
-class Mirrored:
-    """A repository with a mirror, and what a sender does."""
-
-    def __init__(self, settings: Settings, server: GitServer, folder: Path, **other: Any) -> None:
-        self.server = server
-        self.folder = folder
-        chosen = {
-            "mirror_folder": str(folder / "clones"),
-            "mirror_credentials": str(credentials(folder, server)),
-            "mirror_private_targets": True,
-            "mirror_interval": 0.0,
-            "mirror_check": 0.0,
-            "mirror_timeout": 30.0,
-        }
-        self.settings = replace(settings, **{**chosen, **other})
-        self.world = World(Repository(self.settings))
-        self.repo = self.world.repo
-        self.source = Source(self.repo, folder / "clones")
-
-    def make(self, **more: Any) -> None:
-        mirrors.create(self.repo, Mirror(name=NAME, url=self.server.url, ref=REF, **more), WHO)
-
-    def land(self, path: str, content: str = "x\n", **more: Any) -> str:
-        self.world.put({path: content.encode()}, **more)
-        self.world.work()
-        return self.repo.view.head().tip
-
-    def push(self) -> str:
-        return push(self.repo, NAME, self.source, threading.Event())
-
-    @property
-    def standing(self) -> Standing:
-        [one] = standings(self.repo)
-        return one
-
-    @property
-    def mirror(self) -> Mirror:
-        mirror = mirror_of(self.repo.view, NAME)
-        assert mirror
-        return mirror
 
 
 @pytest.fixture
@@ -156,9 +104,17 @@ def test_a_long_history_is_pushed_in_steps(settings: Settings, server: GitServer
     assert mirrored.standing.state == "current"
 
 
-def tag(mirrored: Mirrored, name: str, commit: str, message: str | None = None) -> None:
-    oid = ObjectId(bytes.fromhex(commit))
-    put_tag(mirrored.repo, Wanted(name=name, commit=oid, message=message, tagger=AUTHOR), WHO)
+def test_no_process_of_git_has_the_secrets_of_the_sender(
+    mirrored: Mirrored, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tip = mirrored.land("a")
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "a hidden word")
+    seen = environments(tmp_path, monkeypatch)
+    mirrored.push()
+    assert server.at() == tip
+    told = seen.read_text()
+    assert {"word push", "word ls-remote", "word rev-parse", "word for-each-ref"} <= set(told.splitlines())
+    assert "a hidden word" not in told and "SLUICE_" not in told
 
 
 def test_tags_come_with_what_landed_and_are_never_moved(mirrored: Mirrored, server: GitServer) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from app.gateway.wire.pkt_lines import FLUSH, pkt
 from storage.access.tokens import hash_of
 from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.api import Api
 from tests.support.principals import ROOT_TOKEN, grants
-from tests.support.pushing import GRANTS, WHOLE, Pushing, pushing, token
+from tests.support.pushing import GRANTS, WHOLE, Pushed, Pushing, pushing, token
+from tests.support.waiting import await_true as until
 from tests.support.world import World
 
 
@@ -26,12 +30,61 @@ def test_a_writer_pushes_and_the_log_names_it(guarded: Pushing, root: Api) -> No
     assert outcome and outcome.by and outcome.by.principal == "agent:w" and outcome.by.request and outcome.by.address
 
 
-def test_a_reader_is_told_the_path_that_it_may_not_write(guarded: Pushing, root: Api) -> None:
-    clone = guarded.clone("docs", token=token(root, "agent:r"))
+def test_a_reader_is_told_before_it_sends_anything(guarded: Pushing, root: Api) -> None:
+    for name, where in (("docs", "docs/"), (WHOLE, "/")):
+        clone = guarded.clone(name, token=token(root, "agent:r" if name == "docs" else "agent:all"))
+        clone.commit({"docs/b": b"1\n"})
+        done = clone.push()
+        assert not done.ok and f"remote: It is not allowed: {where}: the role writer is needed" in done.said, done.said
+        assert "error: 403" in done.said
+    assert guarded.world.repo.queue.length() == 0
+
+
+def test_a_writer_of_a_part_is_told_the_path_that_it_may_not_write(guarded: Pushing, root: Api) -> None:
+    grants(root, *GRANTS, "agent:part reader docs/", "agent:part writer docs/part/")
+    clone = guarded.clone("docs", token=token(root, "agent:part"))
+    clone.commit({"docs/part/b": b"1\n"})
+    assert clone.push().ok
     clone.commit({"docs/b": b"1\n"})
     done = clone.push()
     assert not done.ok and "docs/b: the role writer is needed" in done.said, done.said
-    assert guarded.world.repo.queue.length() == 0
+    made = root.post("/tokens", {"principal": "agent:w", "role": "reader"}, 201).get_json(force=True)
+    limited = guarded.clone("docs", token=made["token"])
+    limited.commit({"docs/part/b": b"2\n"})
+    done = limited.push()
+    assert not done.ok and "docs/: the role writer is needed" in done.said, done.said
+
+
+def test_what_a_reader_sends_all_the_same_is_not_given_to_git(guarded: Pushing, root: Api) -> None:
+    lines = b"0" * 40 + b" " + b"1" * 40 + b" refs/for/main\0report-status side-band-64k"
+    body = pkt(lines) + FLUSH + b"no pack, which Git would say" * 100_000
+    for name, who, where in (("docs", "agent:r", b"docs/"), (WHOLE, "agent:all", b"/")):
+        asked = urllib.request.Request(
+            f"{guarded.url}/{name}.git/git-receive-pack", data=body,
+            headers={"Authorization": f"Bearer {token(root, who)}",
+                     "Content-Type": "application/x-git-receive-pack-request"},
+        )  # fmt: skip
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            said = answer.read()
+        assert b"unpack ok" in said and b"ng refs/for/main %s: the role writer is needed" % where in said, said
+
+
+def test_git_shows_it_to_who_loses_the_right_before_the_pack_is_sent(guarded: Pushing, root: Api) -> None:
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/large": os.urandom(4 << 20)})  # more than Git sends at once
+    hook = clone.path / ".git/hooks/pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch asked\nuntil test -e go; do sleep 0.05; done\n")
+    hook.chmod(0o755)
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(clone.push)
+        until((clone.path / "asked").exists)
+        grants(root, "agent:w reader docs/")
+        guarded.gateway.access.expire()
+        (clone.path / "go").touch()
+        done = pushing.result()
+    assert not done.ok and done.remote == ["docs/: the role writer is needed"], done.said
+    assert "(docs/: the role writer is needed)" in done.said, "of the ref"
 
 
 def test_the_whole_takes_pushes_of_writers_of_everything_alone(guarded: Pushing, root: Api) -> None:
@@ -54,11 +107,28 @@ def test_authors_are_ones_own_where_the_policy_says_so(guarded: Pushing, root: A
     people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
     grants(root, *GRANTS, people=people, authors="own")
     clone = guarded.clone("docs", token=token(root, "agent:w"))
-    clone.commit({"docs/mine": b"1\n"}, "Mine", "--author=W <w@example.org>")
-    clone.commit({"docs/others": b"1\n"}, "Another's", "--author=X <x@example.org>")
-    done = clone.push()
-    assert not done.ok and "the role impersonate is needed" in done.said, done.said
-    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.write({"docs/mine": b"1\n"})
+    clone.git("add", ".")
+    mine, others = "w@example.org", "x@example.org"
+
+    def commit(author: str, committer: str, *options: str) -> Pushed:
+        author = f"--author=W <{author}>"
+        clone.git("commit", "-q", "-m", "Mine", author, *options, GIT_COMMITTER_EMAIL=committer)
+        return clone.push()
+
+    for author, committer in ((others, mine), (mine, others), (mine, "W@example.org"), (others, others)):
+        done = commit(author, committer)
+        assert not done.ok and "docs/mine: the role impersonate is needed" in done.said, (author, committer, done.said)
+        clone.git("reset", "-q", "--soft", "HEAD~1")
+    done = commit(mine, mine)
+    assert done.ok, done.said
+
+
+def test_who_may_impersonate_pushes_what_others_have_committed(guarded: Pushing, root: Api) -> None:
+    people = {"agent:w": {"name": "W", "emails": ["w@example.org"]}}
+    grants(root, *GRANTS, "agent:w impersonate docs/", people=people, authors="own")
+    clone = guarded.clone("docs", token=token(root, "agent:w"))
+    clone.commit({"docs/others": b"1\n"}, "Another's")
     assert clone.push().ok
 
 
@@ -72,7 +142,7 @@ def test_what_is_shown_before_a_push_is_of_the_paths_that_the_slice_has_now(guar
     (stores / f"{made['id']}.2" / "reached").unlink()
     asked = urllib.request.Request(
         f"{guarded.url}/both.git/info/refs?service=git-receive-pack",
-        headers={"Authorization": f"Bearer {token(root, 'agent:r')}"},
+        headers={"Authorization": f"Bearer {token(root, 'agent:w')}"},
     )
     with urllib.request.urlopen(asked, timeout=60) as answer:
         shown = answer.read()
