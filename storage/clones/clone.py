@@ -30,7 +30,7 @@ from storage.clones.locks import Busy, locked
 from storage.clones.originals import Originals
 from storage.clones.stores import IN_USE, PACKING, REPOSITORY, TABLE, USED, WRITING, Stores
 from storage.git.objects import CorruptObject, Kind
-from storage.git.run_git import GitFailed
+from storage.git.run_git import GitFailed, says_disk_full
 from storage.git.trailers import CHANGESET_ID, changeset_of_old, trailers
 from storage.log.entry import CorruptEntry, log_position
 from storage.lookup.object_store import ObjectMissing
@@ -46,8 +46,8 @@ _BROKEN = (GitFailed, sqlite3.Error, CorruptEntry, FileNotFoundError, NotADirect
 _UPKEEP_FAILED: tuple[type[Exception], ...] = (*UNAVAILABLE, Corrupt, GitFailed, sqlite3.Error)
 # Git could not be started, or was ended: the machine has no memory or no processes left, say.
 _NOT_RUN = (127, -signal.SIGKILL, -signal.SIGTERM)
-# What Git and SQLite say where a disk is full; with less room than this it is full, whatever they say.
-_FULL = ("No space left", "disk is full", "Disk quota exceeded")
+_SQLITE_FULL = "disk is full"
+# With less room than this a disk is full, whatever Git and SQLite say.
 _LEAST_ROOM = 1 << 20
 _TRIES = 3
 
@@ -183,7 +183,7 @@ class Clone:
         """Raise DiskFull where that is what an error comes from: a store is not to be blamed for it."""
         text = str(error)
         free = shutil.disk_usage(self._stores.existing()).free
-        if free < _LEAST_ROOM or any(words in text for words in _FULL):
+        if free < _LEAST_ROOM or says_disk_full(text) or _SQLITE_FULL in text:
             raise DiskFull(f"the disk of {self._stores.folder} is full: {text}") from error
 
     @contextmanager

@@ -47,6 +47,15 @@ _PART = 1 << 20
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
+# Git says it in words of its own where it writes an index, and in those of the system elsewhere.
+_DISK_FULL = ("No space left", "Out of diskspace", "Disk quota exceeded")
+
+
+def says_disk_full(said: str) -> bool:
+    """Tell whether Git failed, as it says, since the disk is full."""
+    return any(words in said for words in _DISK_FULL)
+
+
 class GitFailed(Refused):
     """Git could not be run, or ended with an error."""
 

@@ -24,7 +24,7 @@ from app.gateway.receive.commits import PushedCommit
 from storage.base.errors import Refused, Unavailable
 from storage.base.ids import ObjectId
 from storage.git.objects import Kind, Tree
-from storage.git.run_git import Git, end_process, isolated_environment
+from storage.git.run_git import Git, end_process, isolated_environment, says_disk_full
 
 MAIN = "refs/heads/main"
 _PREFIX = "push-"
@@ -40,7 +40,6 @@ bytes may have one of any size."""
 # those that are the same.
 _RENAMES, _RENAME_SECONDS = 400, 10.0
 _KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
-_FULL = ("No space left", "Disk quota exceeded")
 _NO_MEMORY = "Out of memory"
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)*")
 
@@ -263,7 +262,7 @@ class _Indexing:
             return
         self._errors.seek(0)
         said = self._errors.read(8192).decode(errors="replace")
-        if any(words in said for words in _FULL):
+        if says_disk_full(said):
             raise NoRoom
         if _NO_MEMORY in said:
             raise NotComplete(f"an object is too large to be indexed within {INDEXING_BYTES >> 20} MiB of memory")

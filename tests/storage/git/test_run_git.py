@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.git.run_git import Git, GitFailed, isolated_environment, plain_environment, user_environment
+from storage.git.run_git import (
+    Git,
+    GitFailed,
+    isolated_environment,
+    plain_environment,
+    says_disk_full,
+    user_environment,
+)
 
 
 @pytest.fixture
@@ -78,3 +85,16 @@ def test_a_file_can_be_what_it_reads_and_its_output_is_bytes(repo: Path, tmp_pat
     answer, _ = process.communicate(f"{oid}\n".encode())
     assert answer == f"{oid} blob 3\n".encode() + b"\xff\0\n\n"
     assert os.environ.get("GIT_OPTIONAL_LOCKS") is None, "this process's own environment stays as it was"
+
+
+@pytest.mark.parametrize("command", [("pack-objects", "--stdout"), ("cat-file", "--batch")])
+def test_a_full_disk_is_known_by_what_git_says(repo: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "content").write_bytes(os.urandom(1 << 20))
+    oid = Git(repo).output("hash-object", "-w", str(tmp_path / "content")).decode().strip()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            ["git", "-C", str(repo), *command],
+            input=f"{oid}\n".encode(), stdout=full, stderr=subprocess.PIPE, env=user_environment(), check=False,
+        )  # fmt: skip
+    assert done.returncode and says_disk_full(done.stderr.decode()), done.stderr
+    assert not says_disk_full("fatal: pack has bad object at offset 12: inflate returned -5")
