@@ -11,27 +11,47 @@ from pathlib import Path
 
 from cachetools import LRUCache
 from pygit2 import GitError, Odb, Oid
+from pygit2 import settings as libgit2
 
 from app.gateway.receive.received import identity_of
 from app.gateway.receive.small.pack import MOST_INFLATED, Stored
 from storage.base.ids import ObjectId
 from storage.git.objects import CorruptObject, Kind, Tree
 
-_MOST_STORES = 256  # whose files are held open
-_TREES = 8 << 20
-"""Bytes of trees that are remembered of each store: pushes that follow one another begin with the same ones."""
+_MOST_STORES = 256  # that are held open
+_MOST_PACKS = 256
+"""Packs of all stores whose files are held open: libgit2 has no limit of its own."""
+_TREES = 32 << 20
+"""Bytes of trees that are remembered of all stores: pushes that follow one another begin with the same ones."""
 _NOT_THERE = (KeyError, ValueError, OSError, GitError)
+
+
+class _Trees:
+    """Trees of stores, as many as fit. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: LRUCache[tuple[object, ObjectId], Tree] = LRUCache(_TREES, getsizeof=lambda tree: tree.memory)
+
+    def get(self, store: object, oid: ObjectId) -> Tree | None:
+        with self._lock:
+            return self._kept.get((store, oid))
+
+    def keep(self, store: object, oid: ObjectId, tree: Tree) -> None:
+        if tree.memory <= _TREES:
+            with self._lock:
+                self._kept[store, oid] = tree
 
 
 class StoreObjects:
     """The objects of one store. Safe for threads."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, trees: _Trees | None = None) -> None:
+        """Read those of a store as it is now; `trees` are remembered together with those of others."""
         self.path = store
         self.identity = identity_of(store)
-        self._lock = threading.Lock()
         self._odb: Odb | None = None
-        self._trees: LRUCache[ObjectId, Tree] = LRUCache(_TREES, getsizeof=lambda tree: tree.memory)
+        self._trees = trees or _Trees()
 
     def header(self, oid: ObjectId) -> tuple[Kind, int] | None:
         """Return the kind and size of an object; None where it is not there."""
@@ -69,8 +89,7 @@ class StoreObjects:
 
     def tree(self, oid: ObjectId) -> Tree | None:
         """Return a tree; None where it is not there, or too large for a small push."""
-        with self._lock:
-            tree = self._trees.get(oid)
+        tree = self._trees.get((self.path, self.identity), oid)
         if tree is not None:
             return tree
         made = self.read(oid)
@@ -80,9 +99,7 @@ class StoreObjects:
             tree = Tree.parse(made.data)
         except CorruptObject:
             return None
-        if tree.memory <= _TREES:
-            with self._lock:
-                self._trees[oid] = tree
+        self._trees.keep((self.path, self.identity), oid, tree)
         return tree
 
     def _opened(self) -> Odb:
@@ -98,13 +115,16 @@ class StoresObjects:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, StoreObjects] = OrderedDict()
+        self._trees = _Trees()
+        libgit2.mwindow_file_limit = _MOST_PACKS
+        libgit2.enable_caching(False)  # it would be of all stores, and 256 MiB
 
     def of(self, store: Path) -> StoreObjects:
         """Return the objects of a store as it is now."""
         with self._lock:
             known = self._known.get(store)
             if known is None or known.identity is None or known.identity != identity_of(store):
-                known = self._known[store] = StoreObjects(store)
+                known = self._known[store] = StoreObjects(store, self._trees)
             self._known.move_to_end(store)
             while len(self._known) > _MOST_STORES:
                 self._known.popitem(last=False)

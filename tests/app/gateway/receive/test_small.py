@@ -12,6 +12,7 @@ import pytest
 from app.gateway.receive import receiver
 from app.gateway.receive.incoming import Incoming
 from app.gateway.receive.received import StoreGone
+from app.gateway.receive.small import store_objects
 from app.gateway.receive.small.in_memory import InMemory
 from app.gateway.receive.small.pack import MOST_INFLATED, Stored
 from app.gateway.receive.small.store_objects import StoreObjects, StoresObjects
@@ -139,6 +140,25 @@ def test_a_store_that_was_made_anew_is_another_one(made: GitRepository, tmp_path
         push.check_store()
     after = stores.of(store)
     assert after is not before and after.kind(blob) is None
+
+
+def test_packs_of_stores_hold_a_bounded_number_of_files_open(
+    made: GitRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = []
+    for number in range(8):
+        made.write("README", f"{number}\n")
+        made.commit(f"Go on {number}")
+        made.git("repack", "-d", "-q")
+        commits.append(oid_of(made, "HEAD"))
+    monkeypatch.setattr(store_objects, "_MOST_PACKS", 3)
+    objects = StoresObjects().of(made.path / ".git")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for commit in commits * 2:
+        assert objects.commit_tree(commit)
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3
+    monkeypatch.undo()
+    StoresObjects()  # the limit is the process's
 
 
 def test_what_is_gone_from_the_store_meanwhile_is_not_the_pushs_fault(made: GitRepository) -> None:
