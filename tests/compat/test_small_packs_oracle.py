@@ -263,7 +263,7 @@ def push(store: Path, seed: int, odd: float) -> tuple[Given, ObjectId]:
     return given, parent
 
 
-@pytest.mark.parametrize(("odd", "least"), [(0.0, 58), (0.05, 35), (0.2, 8)])
+@pytest.mark.parametrize(("odd", "least"), [(0.0, 58), (0.05, 15), (0.2, 4)])
 def test_what_is_taken_in_memory_git_takes_too(store: Path, tmp_path: Path, odd: float, least: int) -> None:
     objects = StoreObjects(store)
     taken = refused = 0
