@@ -82,6 +82,19 @@ def test_what_is_not_ordinary_is_read_by_git_and_lands(pushed: Pushing, by_git: 
     assert len(by_git) == 1
 
 
+def test_only_for_renames_that_are_guessed_git_is_given_a_small_push(pushed: Pushing, by_git: list[Incoming]) -> None:
+    clone = pushed.clone("docs")
+    clone.git("mv", "docs/a.txt", "docs/exact.txt")
+    clone.commit({}, "Moved as it is")
+    assert clone.push().ok and not by_git
+    clone.git("pull", "-q", "--ff-only")
+    clone.git("mv", "docs/exact.txt", "docs/similar.txt")
+    clone.commit({"docs/similar.txt": b"".join(b"line %d\n" % i for i in range(21))}, "Moved, with a line more")
+    assert clone.push().ok
+    assert len(by_git) == 1 and not pushed.left
+    assert "docs/similar.txt" in pushed.world.files()
+
+
 def test_a_signed_commit_is_ordinary(pushed: Pushing, by_git: list[Incoming]) -> None:
     clone = pushed.clone("docs")
     clone.commit({"docs/b": b"1\n"})
@@ -104,6 +117,10 @@ def made(tmp_path: Path) -> GitRepository:
     made = GitRepository.begun(tmp_path / "made")
     made.git("repack", "-a", "-d", "-q")
     return made
+
+
+def never() -> Incoming:
+    pytest.fail("it needs no Git")
 
 
 def oid_of(made: GitRepository, name: str) -> ObjectId:
@@ -132,7 +149,7 @@ def test_a_store_that_was_made_anew_is_another_one(made: GitRepository, tmp_path
     before = stores.of(store)
     assert stores.of(store) is before
     blob = oid_of(made, "HEAD:README")
-    push = InMemory({}, before)
+    push = InMemory({}, before, never)
     push.check_store()
     shutil.rmtree(made.path)
     GitRepository(made.path).write("other", "1\n")
@@ -162,6 +179,6 @@ def test_packs_of_stores_hold_a_bounded_number_of_files_open(
 
 
 def test_what_is_gone_from_the_store_meanwhile_is_not_the_pushs_fault(made: GitRepository) -> None:
-    push = InMemory({}, StoreObjects(made.path / ".git"))
+    push = InMemory({}, StoreObjects(made.path / ".git"), never)
     with pytest.raises(StoreGone):
         push.content(ObjectId(b"1" * 20), 100)
