@@ -129,6 +129,8 @@ LONGEST = 400
 PURE = {
     "app.admin.submitters",
     "app.gateway.receive.commits",
+    "app.gateway.receive.small.complete",
+    "app.gateway.receive.small.pack",
     "app.shares.bucket",
     "app.protocol.changesets.submissions",
     "storage.access.covering",

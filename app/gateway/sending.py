@@ -64,8 +64,8 @@ class Exchange:
             self._until_sent.close()
 
     def catch_up(self) -> None:
-        """Have the store where the view is now, as it is defined now. Raises a Problem, and Unavailable."""
-        self.found = self.here.current(self.who, self.found.name)
+        """Have the store at least where the view was when the request came. Raises a Problem, and Unavailable."""
+        self.found = self.here.current(self.who, self.found.name, self.found)
 
     def use(self) -> Path:
         """Keep the store from being removed until all is sent, and return where it is. Raises Unavailable."""

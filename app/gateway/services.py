@@ -17,7 +17,6 @@ from app.gateway.shares import Shares
 from app.gateway.stores import Found, Stores
 from app.gateway.streams import Watch
 from app.shares.rates import Rates
-from storage.backends import deadline
 from storage.base.settings import Settings
 from storage.coordination import Reporter
 from storage.repository import Repository
@@ -58,11 +57,12 @@ class Gateway:
         """The settings of the deployment."""
         return self.repo.settings
 
-    def current(self, who: Caller, name: str) -> Found:
-        """Return the store of a name in a URL, at least where the view is now. Raises a Problem and Unavailable."""
-        with deadline.budget("request_budget", self.settings.request_budget):
-            applied = self.repo.view.head().applied
-        return self.stores.find_current(who, name, applied, self.settings.gateway_patience)
+    def current(self, who: Caller, name: str, found: Found | None = None) -> Found:
+        """Return the store of a name in a URL, at least where the view is now, or was when the store was `found`.
+
+        Raises a Problem and Unavailable.
+        """
+        return self.stores.find_current(who, name, self.settings.gateway_patience, found)
 
 
 def gateway() -> Gateway:

@@ -7,6 +7,7 @@ An answer leaves at once (TCP_NODELAY), since Git waits for each.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import sys
 import time
@@ -20,6 +21,8 @@ from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings
 
 _PART = 1 << 20  # of a file, that is sent at once
+_LINGER = 0.02
+"""Seconds for which a thread waits for the next request of a connection: Git on a near machine has sent it by then."""
 
 
 class Patient(socket.socket):
@@ -47,6 +50,12 @@ class Patient(socket.socket):
     def setblocking(self, flag: bool) -> None:
         """Block, each time no longer than a client may be silent."""
         self.settimeout(max(self.limits.body_timeout, self.limits.send_timeout) if flag else 0.0)
+
+    def is_asked_within(self, seconds: float) -> bool:
+        """Tell whether something comes, or the end of it all, within so many seconds."""
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def recv(self, *args: Any) -> bytes:
         """Receive. Raises ConnectionResetError where the client is too slow."""
@@ -128,9 +137,18 @@ class GatewayWorker(ThreadWorker):
         super().enqueue_req(conn)
 
     def handle(self, conn: TConn) -> Any:
-        """Read the next request of a connection, and answer it."""
-        conn.sock.begin_head()
-        return super().handle(conn)
+        """Read the next request of a connection and answer it, and those that follow at once.
+
+        Git sends the next one when it has read the answer: to hand the connection back, and to get it again, takes
+        longer than that. Not while other connections may need the thread.
+        """
+        while True:
+            conn.sock.begin_head()
+            result = super().handle(conn)
+            if result is not True or not self.alive or self.nr_conns > self.cfg.threads // 2:
+                return result
+            if conn.parser.unreader.buf.getvalue() or not conn.sock.is_asked_within(_LINGER):
+                return result
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose head is there."""

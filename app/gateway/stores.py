@@ -22,9 +22,10 @@ from app.gateway.refs import RefReader, Refs
 from app.gateway.wire.protocol import Ref
 from app.protocol.problems import not_found
 from storage.access.policy import Right
+from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Unavailable
-from storage.base.ids import Seq
+from storage.base.ids import Seq, SliceId
 from storage.base.threads import start_thread
 from storage.clones.clone import Clone
 from storage.clones.clones import Clones
@@ -146,36 +147,52 @@ class Stores:
         self._repo = repo
         self._clones = clones
         self._lock = threading.Lock()
-        self._known: OrderedDict[Path, Store] = OrderedDict()
+        self._known: OrderedDict[tuple[SliceId, int] | None, Store] = OrderedDict()  # None: the whole
 
     def find(self, who: Caller, name: str) -> Found:
         """Return the store that a name in a URL stands for. Raises a Problem (404), and Unavailable."""
         if name == WHOLE:
             if not who.reads_all:
                 raise not_found("repository", name)
-            return Found(name, None, self._store(self._clones.whole()))
-        slice_ = self._repo.confirmed(lambda: self._repo.view.slice(name))
+            return Found(name, None, self._store(None))
+        slice_, applied = self._repo.view.slice_at(name)
+        if slice_ is None:  # by a copy of Redis that is older than it, perhaps
+            slice_, applied = self._confirmed(name)
         if slice_ is None or not who.may(Right.READ, slice_.paths):
             raise not_found("repository", name)
-        return Found(name, slice_, self._store(self._clones.of_slice(slice_)))
+        return Found(name, slice_, self._store(slice_), applied)
 
-    def find_current(self, who: Caller, name: str, seq: Seq, patience: float) -> Found:
-        """Return the store that has everything up to an entry. Raises as `find` and Store.catch_up do."""
+    def _confirmed(self, name: str) -> tuple[Slice | None, Seq]:
+        with self._repo.queue.consistent_read():
+            return self._repo.view.slice_at(name)
+
+    def find_current(self, who: Caller, name: str, patience: float, found: Found | None = None) -> Found:
+        """Return the store with everything that the view had when this was called, or when it was `found`.
+
+        Raises as `find` and Store.catch_up do.
+        """
         for _ in range(_TRIES):
-            found = self.find(who, name)
+            seq = found.applied if found else None
+            if found is None or seq is None:
+                with deadline.budget("request_budget", self._repo.settings.request_budget):
+                    seq = self._repo.view.head().applied
+                found = self.find(who, name)
             try:
                 found.store.catch_up(seq, patience)
             except DefinitionChanged:
-                continue  # the rights are to be judged by the new one
+                found = None  # the rights are to be judged by the new one
+                continue
             return found
         raise CatchingUp
 
-    def _store(self, clone: Clone) -> Store:
+    def _store(self, slice_: Slice | None) -> Store:
+        key = (slice_.id, slice_.version) if slice_ else None
         with self._lock:
-            store = self._known.get(clone.path)
+            store = self._known.get(key)
             if store is None:
-                store = self._known[clone.path] = Store(clone)
-            self._known.move_to_end(clone.path)
+                clone = self._clones.of_slice(slice_) if slice_ else self._clones.whole()
+                store = self._known[key] = Store(clone)
+            self._known.move_to_end(key)
             while len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
             return store
@@ -188,6 +205,7 @@ class Found:
     name: str  # in the URL
     slice: Slice | None  # None: the whole repository
     store: Store
+    applied: Seq | None = None  # how far the view was when it was found, as far as that is known
 
     def is_for(self, who: Caller) -> bool:
         """Tell whether a caller may still have it."""

@@ -109,7 +109,7 @@ class Watch:
     def __init__(self) -> None:
         self._running: set[Running] = set()
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rights", daemon=True)
 
     @property
@@ -123,8 +123,8 @@ class Watch:
 
     def stop(self) -> None:
         """End it; returns when it has ended."""
+        self._stopping.set()
         with self._changed:
-            self._stopping = True
             self._changed.notify_all()
         self._thread.join()
 
@@ -143,10 +143,11 @@ class Watch:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._running or self._stopping)
-                self._changed.wait_for(lambda: self._stopping, EVERY)
-                if self._stopping:
-                    return
+                self._changed.wait_for(lambda: self._running or self._stopping.is_set())
+            # Not by the condition: each request that comes would wake this thread.
+            if self._stopping.wait(EVERY):
+                return
+            with self._changed:
                 now = list(self._running)
             for each in now:
                 if not self._may_go_on(each):

@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 
 from storage.backends.redis_memory import delete_all
 from storage.base.batched import batched
-from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
+from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, SliceId, bytes_of, new_ulid, text_of
 from storage.git.packs import Location, PackRange
 from storage.log.entry import Definition, Entry, GlobalCommit, TableRow, decode_global_commit
 from storage.log.records import decode_outcome
@@ -110,13 +110,16 @@ class View(Lists):
         return Cursor(self, name)
 
     def slice(self, name_or_id: str) -> Slice | None:
-        """Return a slice by its id or its name, None where there is none."""
-        key = self.key("slices")
-        row = self.redis.hget(key, name_or_id)
-        if row is None:
-            slice_id = self.redis.hget(self.key("slice_ids"), name_or_id)
-            row = self.redis.hget(key, slice_id) if slice_id else None
-        return decode_slice(row) if row else None
+        """Return a slice by its id or its name, None where there is none. Raises ViewAbsent."""
+        return self.slice_at(name_or_id)[0]
+
+    def slice_at(self, name_or_id: str) -> tuple[Slice | None, Seq]:
+        """Return a slice as `slice` does, and the entry that the view had applied then, by one call.
+
+        Raises ViewAbsent.
+        """
+        applied, row = self.scripts("slice", name_or_id)
+        return decode_slice(row) if row else None, Seq(int(applied))
 
     def slices(self, ids: Sequence[str]) -> list[Slice]:
         """Return the slices with these ids, without those that are gone."""

@@ -154,6 +154,7 @@ def receives_into_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
         self._git = incoming.Git(environment=isolated_environment(store))
 
     monkeypatch.setattr(Incoming, "__init__", beside)
+    monkeypatch.setattr("app.gateway.receive.small.in_memory.MOST_BYTES", 0)  # else a small one has none
 
 
 def tells_conflicts_as_landed(monkeypatch: pytest.MonkeyPatch) -> None:

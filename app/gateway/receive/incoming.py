@@ -18,21 +18,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from cachetools import LRUCache
-
-from app.gateway.receive.commits import PushedCommit
+from app.gateway.receive.received import ContentTooLarge, NotComplete, Received, StoreGone, identity_of
 from storage.base.errors import Refused, Unavailable
 from storage.base.ids import ObjectId
-from storage.git.objects import Kind, Tree
+from storage.git.objects import Kind
 from storage.git.run_git import Git, end_process, isolated_environment, says_disk_full
 
 MAIN = "refs/heads/main"
 _PREFIX = "push-"
 _HEAD_BYTES = 12  # of a pack
 _EMPTY = b"\0\0\0\0"
-_TREES = 64 << 20  # bytes of trees that are remembered
-# Of a commit and of a tree, in bytes: they are in memory as a whole. A message has far less (max_message_bytes).
-_MOST_READ = {Kind.COMMIT: 8 << 20, Kind.TREE: 32 << 20}
 INDEXING_BYTES = 1 << 30
 """Of memory, for the process that indexes a pack: it holds each commit, tree and delta as a whole, and a pack of few
 bytes may have one of any size."""
@@ -44,24 +39,12 @@ _NO_MEMORY = "Out of memory"
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)*")
 
 
-class NotComplete(Refused):
-    """The push lacks objects, or has some that Git does not accept."""
-
-
 class TooLarge(Refused):
     """The pack is larger than a push may be."""
 
 
 class NoRoom(Unavailable):
     """The disk for pushes is full."""
-
-
-class StoreGone(Unavailable):
-    """The clone store was deleted while the push was read."""
-
-
-class ContentTooLarge(Refused):
-    """An object is larger than one may be."""
 
 
 class RenamesTakeLong(Refused):
@@ -88,11 +71,12 @@ def _lives(process: int) -> bool:
     return True
 
 
-class Incoming:
-    """The objects of one push. Used by one thread at a time; `remove` ends it."""
+class Incoming(Received):
+    """The objects of one push, in its folder."""
 
     def __init__(self, folder: Path, store: Path) -> None:
         """Make it below `folder`; `store` is the bare repository of the slice, whose objects count as there."""
+        super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))
         (self.folder / "pack").mkdir()
@@ -101,11 +85,10 @@ class Incoming:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects"),
         }
         self._git = Git(environment=environment)
-        self._store, self._identity = store, _identity(store)
+        self._store, self._identity = store, identity_of(store)
         self._indexing: _Indexing | None = None
         self._looking: subprocess.Popen[bytes] | None = None
         self._reader: _Reader | None = None
-        self._trees: LRUCache[ObjectId, Tree] = LRUCache(_TREES, getsizeof=lambda tree: tree.memory)
 
     def remove(self) -> None:
         """End its processes, and delete everything."""
@@ -165,25 +148,8 @@ class Incoming:
 
         It may be deleted at any moment: then what the push lacks is not its fault.
         """
-        if self._identity is None or _identity(self._store) != self._identity:
+        if self._identity is None or identity_of(self._store) != self._identity:
             raise StoreGone
-
-    def commit(self, oid: ObjectId) -> PushedCommit:
-        """Return a commit. Raises NotComplete and CommitRefused."""
-        return PushedCommit.parse(oid, self._read_whole(oid, Kind.COMMIT))
-
-    def tree(self, oid: ObjectId) -> Tree:
-        """Return a tree. Raises NotComplete."""
-        tree = self._trees.get(oid)
-        if tree is None:
-            tree = Tree.parse(self._read_whole(oid, Kind.TREE))
-            if tree.memory <= self._trees.maxsize:
-                self._trees[oid] = tree
-        return tree
-
-    def content(self, oid: ObjectId, most: int) -> bytes:
-        """Return a blob's content of `most` bytes at most. Raises ContentTooLarge and NotComplete."""
-        return self._read(oid, Kind.BLOB, most)
 
     def merge_base(self, tip: ObjectId) -> ObjectId | None:
         """Return the best common ancestor of a commit and the branch, None where there is none. Raises GitFailed."""
@@ -205,25 +171,10 @@ class Incoming:
         fields = done.stdout.split(b"\0")[:-1]
         return dict(zip(fields[2::3], fields[1::3], strict=True))
 
-    def _read_whole(self, oid: ObjectId, kind: Kind) -> bytes:
-        try:
-            return self._read(oid, kind, _MOST_READ[kind])
-        except ContentTooLarge as error:
-            raise NotComplete(f"the {kind.name.lower()} {oid.hex()} has {error}") from None
-
     def _read(self, oid: ObjectId, kind: Kind, most: int) -> bytes:
         if self._reader is None:
             self._reader = _Reader(self._git)
         return self._reader.read(oid, kind, most)
-
-
-def _identity(store: Path) -> tuple[int, int] | None:
-    """Return what tells a store from one that was made in its place; None where there is none."""
-    try:
-        found = (store / "HEAD").stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _chain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -237,7 +188,8 @@ class _Indexing:
     def __init__(self, git: Git, most: int) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
         self._running = git.start(
-            "index-pack", "--stdin", "--fix-thin", "--strict", f"--max-input-size={most}",
+            # The folder lives no longer than this process: nothing of it is worth waiting for a disk.
+            "-c", "core.fsync=none", "index-pack", "--stdin", "--fix-thin", "--strict", f"--max-input-size={most}",
             stdin=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
         # Before it is given anything; by a limit of this process's own it would be started more slowly.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -21,9 +22,12 @@ from app.access.authentication import Access
 from app.gateway.receive import outcomes
 from app.gateway.receive.advertised import Advertised
 from app.gateway.receive.commits import SHOWN_DIGITS
-from app.gateway.receive.incoming import MAIN, Incoming, NotComplete, TooLarge, sweep
+from app.gateway.receive.incoming import MAIN, Incoming, TooLarge, sweep
 from app.gateway.receive.known import Known, KnownCommits
 from app.gateway.receive.options import Options, read_options
+from app.gateway.receive.received import NotComplete, Received
+from app.gateway.receive.small.in_memory import InMemory, read_small
+from app.gateway.receive.small.store_objects import StoresObjects
 from app.gateway.receive.taking import Pusher, Store, Taken, Taking, check_may_push
 from app.gateway.receive.words import NOTHING, Command, Reader, Request, Told, read_request
 from app.intake.intake import Intake
@@ -68,6 +72,7 @@ class Receiver:
         self.folder = folder
         self.is_stopping = False
         self.advertised = Advertised()
+        self.stores = StoresObjects()
         self.waiting = Waiting(repo, access.expire)
         lookups = Lookups(repo.queue)
         self._intake = Intake(repo)
@@ -125,7 +130,7 @@ class Push:
         self._told = Told(request.capabilities)
         self._results: dict[bytes, str | None] = {command.ref: _not_taken(command) for command in request.commands}
         self._options = Options()
-        self._incoming: Incoming | None = None
+        self._incoming: Received | None = None
         self._main = next((each for each in request.commands if self._results[each.ref] is None), None)
         self._unpacked, self._refusal = "ok", ""
         self._is_over = False
@@ -159,8 +164,7 @@ class Push:
         if self._main is not None:
             try:
                 self._check_before()
-                self._incoming = Incoming(self._to.folder, self._store.path)
-                self._incoming.take(self._reader.rest(), self._settings.max_push_bytes)
+                self._receive(self._main)
             except TooLarge as error:
                 self._unpacked = self._refusal = str(error)
             except REFUSING as error:
@@ -172,6 +176,28 @@ class Push:
             self._drain()
         if self._refusal:
             self._remove()
+
+    def _receive(self, main: Command) -> None:
+        """Receive the pack: in memory where it is small and ordinary, else by Git. Raises GitFailed and TooLarge."""
+        most = self._settings.max_push_bytes
+        store = self._to.stores.of(self._store.path)
+        small = read_small(self._reader.rest(), main.tip, store, partial(self._by_git, main), most)
+        if isinstance(small, InMemory):
+            self._incoming = small
+            return
+        incoming = self._incoming = Incoming(self._to.folder, self._store.path)
+        incoming.take(small, most)
+
+    def _by_git(self, main: Command, pack: bytes) -> Incoming:
+        """Have Git receive a pack that was read. Raises GitFailed and NotComplete."""
+        incoming = Incoming(self._to.folder, self._store.path)
+        try:
+            incoming.take(iter([pack]), len(pack))
+            incoming.finish([main.tip])
+        except BaseException:
+            incoming.remove()
+            raise
+        return incoming
 
     def _check_before(self) -> None:
         """Refuse what needs no pack to be refused."""

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from app.gateway.receive.commits import CommitRefused, PushedCommit, Range, is_encoding, joined_message
-from app.gateway.receive.incoming import ContentTooLarge, Incoming
 from app.gateway.receive.options import CHANGE_ID, Options
+from app.gateway.receive.received import ContentTooLarge, Received
 from app.protocol.changesets.labels import load_labels
 from app.protocol.changesets.submissions import Base, Change, Submission
 from app.protocol.problems import Problem
@@ -60,7 +60,7 @@ class Left(NamedTuple):
 class Submissions:
     """Makes the submissions of one push."""
 
-    def __init__(self, incoming: Incoming, where: Slice, options: Options, settings: Settings) -> None:
+    def __init__(self, incoming: Received, where: Slice, options: Options, settings: Settings) -> None:
         self._incoming = incoming
         self._where = where
         self._options = options

@@ -16,9 +16,9 @@ from app.access.caller import Caller
 from app.gateway.receive import outcomes
 from app.gateway.receive.commits import SHOWN_DIGITS, NoCommonBase, PushedCommit, Range, TooManyCommits, new_commits
 from app.gateway.receive.everything import ROOT_PATH, slice_of_everything
-from app.gateway.receive.incoming import Incoming
 from app.gateway.receive.known import Known, KnownCommits
 from app.gateway.receive.options import Options
+from app.gateway.receive.received import Received
 from app.gateway.receive.submissions import Submissions
 from app.intake.admission import Duplicate, admit
 from app.intake.intake import Accepted, Intake
@@ -91,7 +91,7 @@ class Taking:
 
     def take(
         self,
-        incoming: Incoming,
+        incoming: Received,
         store: Store,
         where: Slice | None,
         pusher: Pusher,
@@ -133,7 +133,7 @@ class Taking:
         return bool(planned.commits) and (planned.has_merges or planned.base == store.newest())
 
     def _plan(
-        self, incoming: Incoming, store: Store, where: Slice, pusher: Pusher, options: Options, tip: ObjectId
+        self, incoming: Received, store: Store, where: Slice, pusher: Pusher, options: Options, tip: ObjectId
     ) -> _Planned:
         range_ = new_commits(
             tip, incoming.commit, lambda oid: store.chain_of(oid) is not None, incoming.merge_base,
@@ -191,7 +191,7 @@ class _Plan:
     """Finds out what is to be submitted of one push."""
 
     def __init__(
-        self, repo: Repository, known: KnownCommits, incoming: Incoming, where: Slice, who: Caller, options: Options
+        self, repo: Repository, known: KnownCommits, incoming: Received, where: Slice, who: Caller, options: Options
     ) -> None:
         self._known = known
         self._incoming = incoming

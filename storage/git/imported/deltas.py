@@ -63,6 +63,12 @@ def base_and_size(stored: bytes) -> tuple[ObjectId, int]:
     return ObjectId(stored[at : at + _ID_BYTES]), result
 
 
+def result_size(instructions: bytes) -> int:
+    """Return the size of what a delta's instructions make. Raises CorruptObject."""
+    _, at = _size(instructions, 0)
+    return _size(instructions, at)[0]
+
+
 def patched(base: bytes, instructions: bytes) -> bytes:
     """Return what a delta's instructions make of its base. Raises CorruptObject where they do not fit it."""
     expected, at = _size(instructions, 0)

@@ -57,7 +57,7 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 SCRIPTS = {
     "no-writes": {
         "admit", "advisory_claims_at", "advisory_claims_by_id", "counted", "known", "locate", "moved", "nodes",
-        "oldest", "progress", "snapshot", "status", "successor", "tables",
+        "oldest", "progress", "slice", "snapshot", "status", "successor", "tables",
     },
     "allow-oom": {
         "accept", "alive", "apply", "beat", "count", "end_advisory_claims", "forget_stale", "give", "note", "publish",

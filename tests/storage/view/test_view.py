@@ -49,7 +49,8 @@ def contents(view: View, epoch: str | None = None) -> dict[str, object]:
 
 def test_without_a_view_every_question_says_so(redis_settings: Settings) -> None:
     empty = View(redis_settings, connect(redis_settings))
-    for ask in (empty.head, lambda: empty.locate([ObjectId(b"x" * 20)]), lambda: empty.key("x")):
+    unknown = ObjectId(b"x" * 20)
+    for ask in (empty.head, lambda: empty.locate([unknown]), lambda: empty.key("x"), lambda: empty.slice_at("x")):
         with pytest.raises(ViewAbsent):
             ask()
 
@@ -207,6 +208,19 @@ def test_names_of_slices_collide_as_refs_do(view: View) -> None:
     names = ["team/web", "team", "team/web/js", "team/we", "team0"]
     assert view.colliding_slices(names) == dict.fromkeys(names[:3], "team/web")
     assert [slice_.name for slice_ in view.slices_named(["team", "team/web"])] == ["team/web"]
+
+
+def test_a_slice_is_found_by_its_id_and_its_name_at_one_instant(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    view.apply("E", slices(2, "h1", "team/web"), "h2")
+    found, applied = view.slice_at("team/web")
+    assert found and found.name == "team/web" and applied == 2
+    assert view.slice_at(found.id) == (found, 2) and view.slice(found.id) == found
+    assert view.slice_at("team") == (None, 2) and view.slice("team") is None
+    calls: list[object] = []
+    send = view.redis.execute_command
+    monkeypatch.setattr(view.redis, "execute_command", lambda *sent, **how: calls.append(sent) or send(*sent, **how))
+    view.slice_at("team/web")
+    assert len(calls) == 1, "whether it is a name or an id"
 
 
 def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""A small push: read, checked and kept in memory."""
