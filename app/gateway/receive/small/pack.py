@@ -14,6 +14,7 @@ from collections.abc import Callable
 from hashlib import sha1
 from typing import NamedTuple
 
+from storage.base.errors import Refused
 from storage.base.ids import ObjectId
 from storage.git.imported.deltas import REF_DELTA, patched, result_size
 from storage.git.objects import CorruptObject, Kind, object_id
@@ -40,7 +41,7 @@ _COMMIT = re.compile(
 )
 
 
-class Unusual(Exception):
+class Unusual(Refused):
     """A pack is not for this module."""
 
 
