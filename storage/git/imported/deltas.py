@@ -19,6 +19,7 @@ MAX_CHAIN = 64
 """No object is so many deltas away from one that is whole; an import makes chains of a few."""
 _ID_BYTES = 20
 _LARGEST_COPY = 0x10000  # a copy of size 0 is one of so many bytes
+_LAST_SHIFT = 63  # as in Git, where a size is a number of 64 bits
 
 
 class Delta(NamedTuple):
@@ -134,6 +135,8 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
     while True:
         if at >= len(data):
             raise CorruptObject("a delta ends within a size")
+        if shift > _LAST_SHIFT:  # else each byte of a number without end costs as much as all before it
+            raise CorruptObject("a delta has a size that nothing has")
         byte = data[at]
         size |= (byte & 0x7F) << shift
         shift += 7

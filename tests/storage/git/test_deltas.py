@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.git.imported.deltas import HEAD_BYTES, base_and_size, base_of, is_delta, patched, read_delta
+from storage.git.imported.deltas import HEAD_BYTES, base_and_size, base_of, is_delta, patched, read_delta, result_size
 from storage.git.objects import CorruptObject, object_id
 from storage.git.packs import decode, decode_head, read_index
 from tests.support.git_repository import GitRepository
@@ -80,6 +80,15 @@ def test_a_delta_copies_and_brings_its_own() -> None:
 def test_what_is_no_delta_of_a_base_is_refused(base: bytes, instructions: bytes) -> None:
     with pytest.raises(CorruptObject):
         patched(base, instructions)
+
+
+def test_a_size_without_end_is_refused_at_once() -> None:
+    """In a number of any length each byte would cost as much as all before it: seconds, for a few bytes deflated."""
+    for size in (b"\xff" * 20 + b"\x01", b"\x80" * 20 + b"\x00"):
+        for instructions in (size + SAMPLE[1:], SAMPLE[:1] + size + SAMPLE[2:]):
+            with pytest.raises(CorruptObject):
+                result_size(instructions)
+    assert result_size(b"\x8c\x80\x00" + SAMPLE[1:]) == 14  # Git reads what is written longer than it need be
 
 
 def test_stored_bytes_that_are_no_delta_are_refused() -> None:
