@@ -299,9 +299,25 @@ def rows(given: Given, *added: bytes, without: bytes = b"") -> ObjectId:
     return given.commit(parent, given.add(Kind.TREE, b"".join(sorted([*kept, *added], key=_key))), 0.0)
 
 
+def by_turns(given: Given) -> ObjectId:
+    """Return a commit above some that have, by turns, two trees with a row whose object is nowhere."""
+    store, row = given.stored("HEAD")[0], b"100644 new\0" + b"3" * 20
+    trees = [given.objects[rows(given, row, *more)][1][5:45] for more in ([], [b"100644 zz\0" + _blob(given)])]
+    given.objects = {oid: made for oid, made in given.objects.items() if made[0] != Kind.COMMIT}
+    oid = store
+    for turn in range(3):
+        oid = given.commit(oid, ObjectId(bytes.fromhex(trees[turn % 2].decode())), 0.0)
+    return oid
+
+
+def _blob(given: Given) -> ObjectId:
+    return given.add(Kind.BLOB, b"1")
+
+
 Attack = Callable[[Given], ObjectId]
 ATTACKS: dict[str, Attack] = {
     "a row whose object is nowhere": lambda given: rows(given, b"100644 new\0" + b"3" * 20),
+    "a row whose object is nowhere, in two trees by turns": by_turns,
     "no object at all": lambda given: rows(given, b"100644 new\0" + b"\0" * 20),
     "a folder that is nowhere": lambda given: rows(given, b"40000 new\0" + b"3" * 20),
     "a folder that is a file of the store": lambda given: rows(given, b"40000 new\0" + given.stored("HEAD:a.txt")[0]),

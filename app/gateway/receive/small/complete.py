@@ -58,26 +58,25 @@ class _Check:
         self._looked_up = 0
 
     def line(self, tip: ObjectId) -> None:
-        """Check commits from a tip down to the store; each has one parent."""
+        """Check commits from the store up to a tip; each has one parent.
+
+        The oldest first: what stood in a tree before counts as checked. Two trees by turns, of which each has what is
+        nowhere, would vouch for one another.
+        """
+        trees: list[ObjectId] = []  # the newest first
         oid = tip
         while made := self._objects.get(oid):
             if made.kind != Kind.COMMIT:
                 raise Unusual
             self.reached.add(oid)
-            tree, parent = _named(made.data)
-            old = self._tree_of_commit(parent)
+            tree, oid = _named(made.data)
+            trees.append(tree)
+        old = self._store.commit_tree(oid)
+        if old is None:
+            raise Unusual
+        for tree in reversed(trees):
             self._folders(old, tree)
-            oid = parent
-        self._tree_of_commit(oid)
-
-    def _tree_of_commit(self, oid: ObjectId) -> ObjectId:
-        made = self._objects.get(oid)
-        if made and made.kind != Kind.COMMIT:
-            raise Unusual
-        tree = _named(made.data)[0] if made else self._store.commit_tree(oid)
-        if tree is None:
-            raise Unusual
-        return tree
+            old = tree
 
     def _folders(self, old: ObjectId, new: ObjectId) -> None:
         """Check a tree that stands where another one stood, and all below it."""
