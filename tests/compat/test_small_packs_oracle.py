@@ -16,7 +16,7 @@ import pytest
 from app.gateway.receive.incoming import Incoming
 from app.gateway.receive.received import NotComplete
 from app.gateway.receive.small.in_memory import InMemory, read_small
-from app.gateway.receive.small.pack import MOST_BYTES
+from app.gateway.receive.small.pack import MOST_BYTES, Unusual, read_pack
 from app.gateway.receive.small.store_objects import StoreObjects
 from storage.base.ids import ObjectId
 from storage.git.objects import Kind, object_id
@@ -375,3 +375,14 @@ def test_the_same_without_that_is_taken(store: Path) -> None:
     given = Given(store, random.Random(1))
     tip = rows(given, b"100644 new\0" + given.add(Kind.BLOB, b"1"), without=b"b")
     assert isinstance(read_small(iter([given.packed(0.0)]), tip, StoreObjects(store), never), InMemory)
+
+
+def test_a_store_is_asked_for_few_bases_that_it_has_not() -> None:
+    """Each is a look into all of its packs, whose folder is read again."""
+    chance = random.Random(1)
+    asked: list[ObjectId] = []
+    entries = [_entry(7, _delta(b"", b"%d\n" % i, False), chance.randbytes(20)) for i in range(200)]
+    body = b"PACK" + pack(">II", 2, len(entries)) + b"".join(entries)
+    with pytest.raises(Unusual):
+        read_pack(body + sha1(body, usedforsecurity=False).digest(), asked.append)
+    assert 0 < len(asked) < 20

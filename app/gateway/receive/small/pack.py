@@ -27,6 +27,8 @@ MOST_INFLATED = 2 << 20
 _MOST_OBJECTS = 256
 _MOST_INSTRUCTIONS = 128 << 10
 """Bytes of all deltas of a pack together: each instruction may be two of them, and is carried out by Python."""
+_MOST_MISSED = 8
+"""Bases of deltas that the store is asked for and has not: for each of them libgit2 looks into all packs anew."""
 _LEAST_INSTRUCTIONS = 4  # DELTA_SIZE_MIN in Git's delta.h
 _OFS_DELTA = 6
 _KINDS = {int(kind): kind for kind in (Kind.COMMIT, Kind.TREE, Kind.BLOB)}
@@ -85,6 +87,7 @@ class _Reading:
         self._at = HEADER_BYTES
         self._left = MOST_INFLATED
         self._instructions_left = _MOST_INSTRUCTIONS
+        self._missed_left = _MOST_MISSED
         self._made: dict[int, Stored] = {}  # by where they stand
         self.objects: dict[ObjectId, Stored] = {}
         entries: dict[int, _Entry] = {}
@@ -180,8 +183,8 @@ class _Reading:
         else:
             assert entry.base is not None
             base = self.objects.get(entry.base)
-            if base is None and stored and (base := stored(entry.base)):
-                self._take(len(base.data))
+            if base is None and stored:
+                base = self._taken_from(stored, entry.base)
         if base is None:
             return False
         try:
@@ -190,6 +193,16 @@ class _Reading:
         except CorruptObject:
             raise Unusual from None
         return True
+
+    def _taken_from(self, stored: ReadBase, oid: ObjectId) -> Stored | None:
+        base = stored(oid)
+        if base is not None:
+            self._take(len(base.data))
+            return base
+        self._missed_left -= 1
+        if self._missed_left < 0:
+            raise Unusual
+        return None
 
     def _keep(self, at: int, made: Stored) -> None:
         oid = object_id(made.kind, made.data)
