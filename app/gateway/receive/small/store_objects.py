@@ -6,6 +6,7 @@ A store that was deleted, and perhaps made anew, is another one: nothing of it i
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from storage.git.objects import CorruptObject, Kind, Tree
 _MOST_STORES = 256  # that are held open
 _MOST_PACKS = 256
 """Packs of all stores whose files are held open: libgit2 has no limit of its own."""
+_EVERY = 10.0  # seconds between two looks for stores that are gone: their disk is free once their files are closed
 _TREES = 32 << 20
 """Bytes of trees that are remembered of all stores: pushes that follow one another begin with the same ones."""
 _NOT_THERE = (KeyError, ValueError, OSError, GitError)
@@ -51,6 +53,7 @@ class StoreObjects:
         self.path = store
         self.identity = identity_of(store)
         self._odb: Odb | None = None
+        self._merged: object = None  # which index of merged packs that was opened with
         self._trees = trees or _Trees()
 
     def header(self, oid: ObjectId) -> tuple[Kind, int] | None:
@@ -102,11 +105,24 @@ class StoreObjects:
         self._trees.keep((self.path, self.identity), oid, tree)
         return tree
 
+    def renew(self) -> None:
+        """Let go of packs that were merged since they were opened: until then they take their disk."""
+        if self._odb is not None and self._merged != self._index():
+            self._odb = None
+
     def _opened(self) -> Odb:
         odb = self._odb
         if odb is None:
+            self._merged = self._index()
             odb = self._odb = Odb(str(self.path / "objects"))
         return odb
+
+    def _index(self) -> object:
+        try:
+            found = (self.path / "objects" / "pack" / "multi-pack-index").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 class StoresObjects:
@@ -116,16 +132,28 @@ class StoresObjects:
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, StoreObjects] = OrderedDict()
         self._trees = _Trees()
+        self._swept = 0.0
         libgit2.mwindow_file_limit = _MOST_PACKS
         libgit2.enable_caching(False)  # it would be of all stores, and 256 MiB
 
     def of(self, store: Path) -> StoreObjects:
         """Return the objects of a store as it is now."""
         with self._lock:
+            if time.monotonic() >= self._swept + _EVERY:
+                self._sweep()
             known = self._known.get(store)
             if known is None or known.identity is None or known.identity != identity_of(store):
                 known = self._known[store] = StoreObjects(store, self._trees)
+            known.renew()
             self._known.move_to_end(store)
             while len(self._known) > _MOST_STORES:
                 self._known.popitem(last=False)
             return known
+
+    def _sweep(self) -> None:
+        """Close those of stores that are gone, and of packs that were merged."""
+        for store, known in list(self._known.items()):
+            if known.identity != identity_of(store):
+                del self._known[store]
+            known.renew()
+        self._swept = time.monotonic()

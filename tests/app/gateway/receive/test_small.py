@@ -178,6 +178,31 @@ def test_packs_of_stores_hold_a_bounded_number_of_files_open(
     StoresObjects()  # the limit is the process's
 
 
+def held(folder: Path) -> list[str]:
+    """Return the files below a folder that this process has open, or mapped, although they were deleted."""
+    opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    return [each for each in opened + mapped if str(folder) in each and each.endswith("(deleted)")]
+
+
+def test_what_was_merged_or_removed_keeps_no_disk(
+    made: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stores, other = made.path / ".git", StoresObjects(), GitRepository.begun(tmp_path / "other")
+    assert stores.of(store).commit_tree(oid_of(made, "HEAD"))
+    made.write("README", "second\n")
+    made.commit("Go on")
+    made.git("repack", "-a", "-d", "-q", "--write-midx")
+    assert held(made.path), "it was not read, so this proves nothing"
+    assert stores.of(store).commit_tree(oid_of(made, "HEAD"))
+    assert not held(made.path)
+    shutil.rmtree(made.path)
+    assert held(made.path)
+    monkeypatch.setattr(store_objects, "_EVERY", 0.0)
+    stores.of(other.path / ".git")
+    assert not held(made.path)
+
+
 def test_what_is_gone_from_the_store_meanwhile_is_not_the_pushs_fault(made: GitRepository) -> None:
     push = InMemory({}, StoreObjects(made.path / ".git"), never)
     with pytest.raises(StoreGone):
