@@ -14,7 +14,7 @@ from app.protocol.changesets.submissions import Base, Change, Submission
 from app.protocol.problems import Problem
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.git.fsck import ContentError, FsckError, check_content, check_message
+from storage.git.fsck import ContentError, FsckError, check_content, check_message, needs_content
 from storage.git.objects import (
     EXECUTABLE_MODE,
     FILE_MODE,
@@ -189,7 +189,8 @@ class Submissions:
         if now.mode == SUBMODULE_MODE:
             check_content(path, now.mode, None)
             return Change("put", path, now.mode, oid=now.oid, strategy=strategy)
-        moved = left if is_ordinary else None  # at others Git reads what is there, so its content is checked
+        # Where Git reads what is there, its content is checked.
+        moved = left if is_ordinary or not needs_content(path, FILE_MODE) else None
         if moved and moved.version.oid == now.oid:
             new_mode = 0 if moved.version.mode == now.mode else now.mode
             return Change("move", path, new_mode, strategy=strategy, source=moved.path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from app.gateway.receive.submissions import can_move, same_files
@@ -16,10 +18,15 @@ def version(name: bytes, mode: int = FILE_MODE) -> Version:
     return Version(mode, object_id(Kind.BLOB, name))
 
 
+def sources(pushed: Pushing, done: Pushed) -> list[tuple[bytes, bytes]]:
+    """Return what the changesets of a push say that they moved: new and old paths."""
+    changes = [change for each in done.changesets for change in pushed.submitted(each).changes]
+    return [(change.path, change.source) for change in changes if change.source is not None]
+
+
 def moves(pushed: Pushing, done: Pushed) -> dict[str, str]:
     """Return what the changesets of a push say that they moved, by the new path."""
-    changes = [change for each in done.changesets for change in pushed.submitted(each).changes]
-    return {change.path.decode(): change.source.decode() for change in changes if change.source is not None}
+    return {path.decode(): source.decode() for path, source in sources(pushed, done)}
 
 
 def with_lines(pushed: Pushing) -> tuple[Clone, Clone]:
@@ -79,6 +86,30 @@ def test_a_file_that_was_edited_as_well_is_moved_where_git_takes_it_for_renamed(
     assert b"line three\n" in there and b"line seventeen\n" in there
     mover.git("pull", "-q", "--rebase")
     assert mover.git("rev-parse", "HEAD") == mover.git("rev-parse", "origin/main")
+
+
+@pytest.mark.parametrize("name", ["docs/n\u00e4chste.txt", "docs/a [1].txt", "docs/n\udce4chste.txt"])
+def test_a_file_is_moved_whatever_its_new_name_is(pushed: Pushing, name: str) -> None:
+    """With an umlaut, say, in UTF-8 or as bytes of Latin-1."""
+    mover, other = with_lines(pushed)
+    mover.git("mv", "docs/long.txt", name)
+    mover.git("commit", "-q", "-m", "Rename")
+    edited(other)
+    done, follows = mover.push(), other.push()
+    assert done.ok and follows.ok, done.said + follows.said
+    [(path, source)] = sources(pushed, done)
+    assert (path, source) == (os.fsencode(name), b"docs/long.txt")
+    other.git("pull", "-q", "--rebase")
+    assert b"line three\n" in (other.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", [".gitattributes", ".GitAttributes"])
+def test_what_git_reads_itself_is_put_there_with_its_content(pushed: Pushing, name: str) -> None:
+    mover, _ = with_lines(pushed)
+    mover.git("mv", "docs/long.txt", f"docs/{name}")
+    mover.git("commit", "-q", "-m", "Rename")
+    done = mover.push()
+    assert done.ok and not moves(pushed, done), done.said
 
 
 def test_a_stack_and_a_squash_say_what_they_moved(pushed: Pushing) -> None:
