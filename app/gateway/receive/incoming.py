@@ -13,6 +13,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ INDEXING_BYTES = 1 << 30
 """Of memory, for the process that indexes a pack: it holds each commit, tree and delta as a whole, and a pack of few
 bytes may have one of any size."""
 # Files that are gone, and new ones, at most: each of these is compared with each of those. With more Git finds only
-# those that are the same.
+# those that are the same. The seconds are for all commits of a push together.
 _RENAMES, _RENAME_SECONDS = 400, 10.0
 _KINDS = {b"commit": Kind.COMMIT, b"tree": Kind.TREE, b"blob": Kind.BLOB}
 _NO_MEMORY = "Out of memory"
@@ -89,6 +90,7 @@ class Incoming(Received):
         self._indexing: _Indexing | None = None
         self._looking: subprocess.Popen[bytes] | None = None
         self._reader: _Reader | None = None
+        self._rename_seconds = _RENAME_SECONDS
 
     def remove(self) -> None:
         """End its processes, and delete everything."""
@@ -156,18 +158,17 @@ class Incoming(Received):
         found = self._git.run("merge-base", tip.hex(), MAIN, accept=(0, 1)).stdout.decode().strip()
         return ObjectId(bytes.fromhex(found)) if found else None
 
-    def renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
-        """Return the old path of each file of the tree `new` that Git takes for a renamed one of `old`.
-
-        Raises GitFailed and RenamesTakeLong.
-        """
+    def _find_renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
+        began = time.monotonic()
         arguments = ("diff-tree", "-r", "-z", "--raw", "-M", f"-l{_RENAMES}", "--diff-filter=R", "--no-abbrev")
         try:
-            done = self._git.run(*arguments, old.hex(), new.hex(), timeout=_RENAME_SECONDS)
+            done = self._git.run(*arguments, old.hex(), new.hex(), timeout=max(0.0, self._rename_seconds))
         except subprocess.TimeoutExpired:
             raise RenamesTakeLong(
                 f"to find what was renamed takes more than {_RENAME_SECONDS:g} s: push with -o moves=exact"
             ) from None
+        finally:
+            self._rename_seconds -= time.monotonic() - began
         fields = done.stdout.split(b"\0")[:-1]
         return dict(zip(fields[2::3], fields[1::3], strict=True))
 

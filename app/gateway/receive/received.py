@@ -39,6 +39,7 @@ class Received(ABC):
 
     def __init__(self) -> None:
         self._trees: LRUCache[ObjectId, Tree] = LRUCache(_TREES, getsizeof=lambda tree: tree.memory)
+        self._renames: dict[tuple[ObjectId, ObjectId], dict[bytes, bytes]] = {}
 
     @abstractmethod
     def finish(self, tips: Iterable[ObjectId]) -> None:
@@ -63,11 +64,8 @@ class Received(ABC):
         """Return the best common ancestor of a commit and the branch, None where there is none. Raises GitFailed."""
 
     @abstractmethod
-    def renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
-        """Return the old path of each file of the tree `new` that Git takes for a renamed one of `old`.
-
-        Raises GitFailed and RenamesTakeLong.
-        """
+    def _find_renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
+        """Return what `renamed` does, by asking Git. Raises GitFailed and RenamesTakeLong."""
 
     @abstractmethod
     def remove(self) -> None:
@@ -76,6 +74,16 @@ class Received(ABC):
     @abstractmethod
     def _read(self, oid: ObjectId, kind: Kind, most: int) -> bytes:
         """Return an object's bytes. Raises ContentTooLarge, NotComplete, and StoreGone."""
+
+    def renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
+        """Return the old path of each file of the tree `new` that Git takes for a renamed one of `old`.
+
+        Raises GitFailed and RenamesTakeLong.
+        """
+        found = self._renames.get((old, new))
+        if found is None:
+            found = self._renames[old, new] = self._find_renamed(old, new)
+        return found
 
     def commit(self, oid: ObjectId) -> PushedCommit:
         """Return a commit. Raises NotComplete and CommitRefused."""

@@ -14,7 +14,7 @@ from storage.base.ids import ObjectId
 from storage.git.objects import Kind, Tree
 
 ByGit = Callable[[], Received]
-"""Has Git receive a push that is in memory; whoever calls it removes it."""
+"""Has Git receive a push that is in memory; whoever calls it removes what it returns."""
 
 
 class InMemory(Received):
@@ -24,6 +24,7 @@ class InMemory(Received):
         """Begin with objects that are complete beside those of the store; `by_git` has Git receive them."""
         super().__init__()
         self._by_git = by_git
+        self._given: Received | None = None
         self._objects = objects
         self._store = store
 
@@ -42,17 +43,16 @@ class InMemory(Received):
         """Raise NotComplete: no commit of a small push has several parents."""
         raise NotComplete(f"{tip.hex()} has several parents")
 
-    def renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
-        """Return what Git takes for renamed, which it is given the push for. Raises as Incoming.renamed does."""
-        incoming = self._by_git()
-        try:
-            return incoming.renamed(old, new)
-        finally:
-            incoming.remove()
+    def _find_renamed(self, old: ObjectId, new: ObjectId) -> dict[bytes, bytes]:
+        if self._given is None:
+            self._given = self._by_git()  # once, for all commits of the push
+        return self._given.renamed(old, new)
 
     def remove(self) -> None:
-        """Forget it."""
+        """Forget it, and what Git was given of it."""
         self._objects = {}
+        if self._given:
+            self._given.remove()
 
     def tree(self, oid: ObjectId) -> Tree:
         """Return a tree. Raises NotComplete, and StoreGone."""

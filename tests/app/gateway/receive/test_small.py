@@ -18,8 +18,10 @@ from app.gateway.receive.small.pack import MOST_INFLATED, Stored
 from app.gateway.receive.small.store_objects import StoreObjects, StoresObjects
 from storage.base.ids import ObjectId
 from storage.git.objects import Kind
+from storage.git.run_git import Git
 from tests.support.git_repository import GitRepository
 from tests.support.pushing import Clone, Pushing
+from tests.support.waiting import await_true as until
 
 
 @pytest.fixture
@@ -91,8 +93,48 @@ def test_only_for_renames_that_are_guessed_git_is_given_a_small_push(pushed: Pus
     clone.git("mv", "docs/exact.txt", "docs/similar.txt")
     clone.commit({"docs/similar.txt": b"".join(b"line %d\n" % i for i in range(21))}, "Moved, with a line more")
     assert clone.push().ok
-    assert len(by_git) == 1 and not pushed.left
+    until(lambda: not pushed.left)
+    assert len(by_git) == 1
     assert "docs/similar.txt" in pushed.world.files()
+
+
+def test_git_is_given_a_stack_once_for_all_its_renames(pushed: Pushing, by_git: list[Incoming]) -> None:
+    clone = pushed.clone("docs")
+    for at, (old, new) in enumerate((("a.txt", "b.txt"), ("b.txt", "c.txt"), ("c.txt", "d.txt"))):
+        clone.git("mv", f"docs/{old}", f"docs/{new}")
+        clone.commit({f"docs/{new}": b"".join(b"line %d\n" % i for i in range(21 + at))}, "Moved, with a line more")
+    done = clone.push()
+    assert done.ok, done.said
+    changes = [change for each in done.changesets for change in pushed.submitted(each).changes]
+    assert [change.source for change in changes if change.source] == [b"docs/a.txt", b"docs/b.txt", b"docs/c.txt"]
+    assert len(by_git) == 1
+    until(lambda: not pushed.left)
+
+
+def test_the_time_for_renames_is_that_of_all_commits_of_a_push(
+    pushed: Pushing, by_git: list[Incoming], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of them may take all of it, of a processor too."""
+    given: list[float] = []
+    run = Git.run
+
+    def slowly(self: Git, *arguments: str, **options: Any) -> Any:
+        done = run(self, *arguments, **options)
+        if arguments[0] == "diff-tree":
+            given.append(options["timeout"])
+            monkeypatch.setattr(by_git[0], "_rename_seconds", 0.0)  # as if this had taken all of it
+        return done
+
+    monkeypatch.setattr(Git, "run", slowly)
+    clone = pushed.clone("docs")
+    for at, (old, new) in enumerate((("a.txt", "b.txt"), ("b.txt", "c.txt"))):
+        clone.git("mv", f"docs/{old}", f"docs/{new}")
+        clone.commit({f"docs/{new}": b"".join(b"line %d\n" % i for i in range(21 + at))}, "Moved, with a line more")
+    done = clone.push()
+    assert not done.ok and "push with -o moves=exact" in done.said
+    assert len(given) == 1, "the second one was ended before it had begun"
+    until(lambda: not pushed.left)
+    assert clone.push("-o", "moves=exact").ok
 
 
 def test_a_signed_commit_is_ordinary(pushed: Pushing, by_git: list[Incoming]) -> None:
