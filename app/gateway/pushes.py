@@ -81,4 +81,5 @@ def receive_pack(name: str) -> Response:
             push = here.receiver.receive(body.read_piece, _Followed(who, found), found.slice, pusher)
         except (NotUnderstood, BrokenOff) as error:
             raise malformed(f"it is no push: {error}") from None
+        push.ended = exchange.hand_on_place()
         return exchange.sends(push, _RESULT, "push")

@@ -56,8 +56,14 @@ class Exchange:
     def __enter__(self) -> Self:
         self.here.watch.enter(self._running)
         self._until_sent.callback(self.here.watch.leave, self._running)
-        self._until_sent.callback(g.pop("place", _nothing))
+        self._place: Callable[[], None] = g.pop("place", _nothing)
+        self._until_sent.callback(lambda: self._place())
         return self
+
+    def hand_on_place(self) -> Callable[[], None]:
+        """Have the request count as under way until the result is called, and not until its answer is sent."""
+        place, self._place = self._place, _nothing
+        return place
 
     def __exit__(self, *exc: object) -> None:
         if not self._is_handed_on:

@@ -136,6 +136,8 @@ class Push:
         self._is_over = False
         self._taking: Future[Taken] | None = None
         self._removing = threading.Lock()
+        self.ended: Callable[[], None] | None = None
+        """Called once, when nobody reads its answer and it was taken: one that hung up keeps others waiting still."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Take it, and yield the answer. Whoever does not read it to its end cancels nothing."""
@@ -153,9 +155,15 @@ class Push:
         """End it: nobody reads its answer. What is being taken is taken to its end."""
         self._is_over = True
         if self._taking is None:
-            self._remove()
+            self._finish()
         else:  # whether it has ended or not: who iterated may not have heard of that
-            self._taking.add_done_callback(lambda _: self._remove())
+            self._taking.add_done_callback(lambda _: self._finish())
+
+    def _finish(self) -> None:
+        self._remove()
+        ended, self.ended = self.ended, None
+        if ended:
+            ended()
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 

@@ -6,19 +6,26 @@ import os
 import shutil
 import signal
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from app.gateway.receive import receiver
+from app.gateway.receive.taking import Taking
+from storage.access.tokens import hash_of
+from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support import gateway as processes
 from tests.support.api import Api
+from tests.support.gateway import basic
 from tests.support.logs import logged
-from tests.support.pushing import Clone, Pushing, pushing, run, working
+from tests.support.principals import ROOT_TOKEN
+from tests.support.pushing import Clone, Pushing, pushing, run, token, working
 from tests.support.waiting import await_true as until
 from tests.support.world import World
 
@@ -63,6 +70,40 @@ def test_one_that_is_killed_while_it_waits_has_pushed(pushed: Pushing) -> None:
     done = clone.push()
     assert done.ok and done.changesets in ([], told.changesets)
     assert pushed.world.repo.view.head().committed == 2
+
+
+def test_one_that_hung_up_counts_as_long_as_it_is_taken(
+    settings: Settings, world: World, root: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a principal could have all that take pushes at once, by hanging up."""
+    goes_on, take = threading.Event(), Taking.take
+
+    def slowly(self: Taking, *arguments: Any) -> Any:
+        goes_on.wait()
+        return take(self, *arguments)
+
+    monkeypatch.setattr(Taking, "take", slowly)
+    monkeypatch.setattr(receiver, "KEEPALIVE", 0.05)
+    chosen = replace(settings, root_token_sha256=hash_of(ROOT_TOKEN), gateway_threads=4)
+    with pushing(World(Repository(chosen), world.all), tmp_path) as pushed:
+        writer = token(root, "agent:w")
+        clone = pushed.clone("docs", token=writer)
+        clone.commit({"docs/b": b"1\n"})
+        url = urlsplit(f"{pushed.url}/docs.git/git-receive-pack")
+        whole = request_of(clone).replace(b"{path}", url.path.encode())
+        whole = whole.replace(b"\r\n", b"\r\nAuthorization: %s\r\n" % basic(writer).encode(), 1)
+        try:
+            for _ in range(2):
+                with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as sock:
+                    sock.sendall(whole)
+                    assert sock.recv(100).startswith(b"HTTP/1.")
+            until(lambda: pushed.gateway.watch.count == 0)  # it has noticed
+            refused = clone.run("ls-remote", "origin")
+        finally:
+            goes_on.set()
+        assert refused.returncode and b"all that it may have" in refused.stderr
+        until(lambda: clone.run("ls-remote", "origin").returncode == 0)
+        assert clone.push().ok
 
 
 def test_one_whose_store_is_deleted_meanwhile_is_asked_to_push_again(pushed: Pushing) -> None:
