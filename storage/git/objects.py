@@ -55,8 +55,9 @@ REGULAR_MODE_TEXTS = frozenset({ModeText.FILE, ModeText.EXECUTABLE})
 MODE_TEXTS = frozenset(ModeText) - {ModeText.ABSENT}
 
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob", Kind.TAG: b"tag"}
-# The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
-_ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+# The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length. Where no
+# row is, all that is left is taken at once: looked for at each byte anew, what anybody pushes in 2 KiB takes hours.
+_ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})|.+", re.DOTALL)
 _TAG_HEAD = re.compile(rb"object ([0-9a-f]{40})\ntype (commit|tree|blob|tag)\ntag ([^\n]*)\n(?:tagger ([^\n]*)\n)?")
 _TAGGER = re.compile(r"(.*?) ?<([^<>]*)>(?: (-?[0-9]{1,18}) ([+-])([0-9]{2})([0-9]{2}))?")
 # Some old program wrote modes with a zero before them, which Git reads.

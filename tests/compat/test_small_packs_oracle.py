@@ -337,6 +337,9 @@ ATTACKS: dict[str, Attack] = {
         given.stored("HEAD:sub")[0], given.stored("HEAD^{tree}")[0], 0
     ),
     "a parent that is nowhere": lambda given: given.commit(ObjectId(b"3" * 20), given.stored("HEAD^{tree}")[0], 0),
+    "a large tree that is none": lambda given: given.commit(  # as a few bytes, that could take hours to look through
+        given.stored("HEAD")[0], given.add(Kind.TREE, b"7 " * (1 << 19)), 0
+    ),
     "a tree that is nowhere": lambda given: given.commit(given.stored("HEAD")[0], ObjectId(b"3" * 20), 0),
 }  # fmt: skip
 
