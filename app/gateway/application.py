@@ -41,6 +41,8 @@ from storage.repository import Repository
 
 # How long (seconds) a start waits for a view that another process loads.
 _START_PATIENCE = 300.0
+# Seconds: a client that has read all of an answer may send its next request before its place is given back.
+_GIVEN_BACK = 0.25
 _OPEN = ("alive", "ready")
 _CHALLENGE = 'Basic realm="sluice", charset="UTF-8"'
 
@@ -122,7 +124,7 @@ def _let_in() -> None:
         g.caller = who = here.access.caller(request.headers.get("Authorization"))
     if request.endpoint != "pushes.receive_pack":  # which counts itself, and tells its client in words of the protocol
         _count(here, who)
-    g.place = here.shares.take(who)
+    g.place = here.shares.take(who, _GIVEN_BACK)
 
 
 def _count(here: Gateway, who: Caller) -> None:

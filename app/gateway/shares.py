@@ -31,12 +31,15 @@ class Shares:
         self._taken: Counter[str] = Counter()  # by principal
         self._changed = threading.Condition()
 
-    def take(self, who: Caller | None) -> Callable[[], None]:
-        """Take one for a caller, None where it is for nobody; return what gives it back, once. Raises ShareTaken."""
+    def take(self, who: Caller | None, patience: float = 0.0) -> Callable[[], None]:
+        """Take one for a caller, None where it is for nobody; return what gives it back, once.
+
+        Raises ShareTaken where none of the caller's is given back within `patience` seconds.
+        """
         if who is None or not is_limited(who):
             return _nothing
         with self._changed:
-            if self._taken[who.principal] >= self._most:
+            if not self._changed.wait_for(lambda: self._taken[who.principal] < self._most, patience):
                 raise ShareTaken(f"{who.principal} has {self._most} {self._what}, all that it may have (gateway_share)")
             self._taken[who.principal] += 1
         return lambda: self._give_back(who.principal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -176,3 +177,15 @@ def test_a_share_is_a_part_and_one_at_least(most: int, part: float, may: int) ->
 def test_what_is_no_part_is_refused(part: float) -> None:
     with pytest.raises(SettingsError, match="SLUICE_GATEWAY_SHARE"):
         Settings(gateway_share=part)
+
+
+def test_what_is_given_back_in_a_moment_is_waited_for() -> None:
+    shares = Shares("requests under way", 2, 0.5)
+    give_back = shares.take(ADA)
+    with pytest.raises(ShareTaken):
+        shares.take(ADA)
+    timer = threading.Timer(0.05, give_back)
+    timer.start()
+    shares.take(ADA, 60.0)()
+    timer.join()
+    shares.take(ADA)
