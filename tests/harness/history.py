@@ -102,6 +102,7 @@ class Asked:
     changesets: tuple[str, ...] = ()  # or at the paths of which
     told: tuple[str, ...] = ()  # rooms that the answer names and the request does not
     told_ids: tuple[str, ...] = ()  # ids that could be those of changesets, likewise
+    said: str = ""  # the beginning of the answer, to tell what went wrong
 
 
 @dataclass(frozen=True, slots=True)

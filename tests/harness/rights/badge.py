@@ -16,6 +16,7 @@ ROOMS = ("amberroom", "birchroom", "cedarroom")
 ROOM_OF = {room: f"rooms/{room}/" for room in ROOMS}
 # So many seconds after it was issued or revoked a token may be taken for what it was before (docs/access.md).
 SETTLES = 1.0
+_SHOWN = 400  # bytes of an answer that are kept for whoever reads of a violation
 
 _ROOM = re.compile("|".join(ROOMS))
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
@@ -75,7 +76,7 @@ class Badge:
         self._history.note_asked(
             Asked(
                 self.principal, token.id, began, ended, f"{method} {path}", answer.status, action, paths, changesets,
-                told, told_ids,
+                told, told_ids, answer.data[:_SHOWN].decode(errors="replace"),
             )
         )  # fmt: skip
         return answer

@@ -169,7 +169,8 @@ def _done_by_right(case: Case) -> Iterator[str]:
         if wanted is not None and not rights.ever(asked, *wanted):
             yield (
                 f"{asked.principal} ({asked.token}): {asked.request} was answered {asked.status}, and no policy gave "
-                f"it {wanted[0].name} at {wanted[1]}"
+                f"it {wanted[0].name} at {wanted[1]}; asked from {asked.began:.2f} to {asked.ended:.2f}, by policies "
+                f"{rights.between(asked.began, asked.ended)}: {asked.said}"
             )
 
 
