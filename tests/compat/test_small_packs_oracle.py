@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha1
@@ -21,6 +20,7 @@ from app.gateway.receive.small.store_objects import StoreObjects
 from storage.base.ids import ObjectId
 from storage.git.objects import Kind, object_id
 from tests.support.git_repository import GitRepository
+from tests.support.pack_entries import entry
 from tests.support.pushing import run
 
 WHO = b"Ada <ada@example.org> 1700000000 +0000"
@@ -169,20 +169,20 @@ class Given:
         for oid in ids:
             kind, data = self.objects[oid]
             bases = [each for each in ids if self.objects[each][0] == kind and each != oid]
-            entry = _entry(kind, data)
+            made = entry(kind, data)
             if bases and self.chance.random() < 0.4:
                 base = self.chance.choice(bases)
                 delta = _delta(self.objects[base][1], data, self.chance.random() < odd / 4)
                 if base in at and self.chance.random() < 0.5:
-                    entry = _entry(6, delta, _distance(place - at[base]))
+                    made = entry(6, delta, _distance(place - at[base]))
                 elif base in at:  # else some would be in a circle
-                    entry = _entry(7, delta, base)
+                    made = entry(7, delta, base)
             elif kind == Kind.BLOB and self.chance.random() < 0.2:
                 base, content = self.stored("HEAD:a.txt")
-                entry = _entry(7, _delta(content, data, False), base)
+                made = entry(7, _delta(content, data, False), base)
             at[oid] = place
-            place += len(entry)
-            entries.append(entry)
+            place += len(made)
+            entries.append(made)
         body = b"PACK" + pack(">II", 2, len(entries)) + b"".join(entries)
         if self.chance.random() < odd / 5:
             spoilt = self.chance.randrange(len(body))
@@ -193,16 +193,6 @@ class Given:
 def _key(row: bytes) -> bytes:
     mode, _, name = row.partition(b"\0")[0].partition(b" ")
     return name + (b"/" if mode in (b"40000", b"040000") else b"")
-
-
-def _entry(number: int, data: bytes, before: bytes = b"") -> bytes:
-    size, first = len(data) >> 4, (number << 4) | (len(data) & 15)
-    head = bytearray()
-    while size:
-        head.append(first | 0x80)
-        first, size = size & 0x7F, size >> 7
-    head.append(first)
-    return bytes(head) + before + zlib.compress(data)
 
 
 def _distance(distance: int) -> bytes:
@@ -359,13 +349,13 @@ def test_what_git_refuses_is_left_for_git(store: Path, tmp_path: Path, attack: s
 def test_what_is_not_ordinary_is_left_for_git(store: Path, what: str) -> None:
     given = Given(store, random.Random(1))
     tip = rows(given, b"100644 new\0" + given.add(Kind.BLOB, b"1"))
-    entries = [_entry(kind, data) for kind, data in given.objects.values()]
+    entries = [entry(kind, data) for kind, data in given.objects.values()]
     if what == "an object that nothing names":
-        entries.append(_entry(Kind.BLOB, b"nobody looks at it"))
+        entries.append(entry(Kind.BLOB, b"nobody looks at it"))
     elif what == "a tag":
-        entries.append(_entry(Kind.TAG, b"object %s\ntype commit\ntag x\ntagger %s\n\nm\n" % (tip.hex().encode(), WHO)))
+        entries.append(entry(Kind.TAG, b"object %s\ntype commit\ntag x\ntagger %s\n\nm\n" % (tip.hex().encode(), WHO)))
     elif what == "too many bytes":
-        entries.append(_entry(Kind.BLOB, random.Random(1).randbytes(MOST_BYTES)))
+        entries.append(entry(Kind.BLOB, random.Random(1).randbytes(MOST_BYTES)))
     elif what == "an object twice":
         entries.append(entries[0])
     body = b"PACK" + pack(">II", 2, len(entries)) + b"".join(entries)
@@ -384,7 +374,7 @@ def test_a_store_is_asked_for_few_bases_that_it_has_not() -> None:
     """Each is a look into all of its packs, whose folder is read again."""
     chance = random.Random(1)
     asked: list[ObjectId] = []
-    entries = [_entry(7, _delta(b"", b"%d\n" % i, False), chance.randbytes(20)) for i in range(200)]
+    entries = [entry(7, _delta(b"", b"%d\n" % i, False), chance.randbytes(20)) for i in range(200)]
     body = b"PACK" + pack(">II", 2, len(entries)) + b"".join(entries)
     with pytest.raises(Unusual):
         read_pack(body + sha1(body, usedforsecurity=False).digest(), asked.append)

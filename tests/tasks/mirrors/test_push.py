@@ -6,7 +6,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,6 @@ from tests.support.git_repository import environments
 from tests.support.git_server import PASSWORD, GitServer, git_server
 from tests.support.mirrored import NAME, REF, WHO, Mirrored, tag
 from tests.support.waiting import await_true
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    with git_server(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-def mirrored(settings: Settings, server: GitServer, tmp_path: Path) -> Mirrored:
-    made = Mirrored(settings, server, tmp_path)
-    made.make()
-    return made
 
 
 def test_what_landed_is_there_with_the_same_commits(mirrored: Mirrored, server: GitServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from structlog.testing import capture_logs
 
 from storage.base.settings import Settings
 from storage.queue import MirrorProgress
-from tests.support.git_server import GitServer, git_server
+from tests.support.git_server import GitServer
 from tests.support.mirrored import Mirrored, tag
 
 # Of one ref, of all that come with it, and a server that dies of it and says nothing.
@@ -18,19 +17,6 @@ EACH = ("update", 'case "$1" in refs/tags/bad*) exit 1;; esac')
 _EVERY = 'while read old new ref; do case "$ref" in refs/tags/bad*) {};; esac; done'
 ALL = ("pre-receive", _EVERY.format("echo no bad tags; exit 1"))
 DEATH = ("pre-receive", _EVERY.format("kill -9 $PPID; exit 1"))
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    with git_server(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-def mirrored(settings: Settings, server: GitServer, tmp_path: Path) -> Mirrored:
-    made = Mirrored(settings, server, tmp_path)
-    made.make()
-    return made
 
 
 def progress_of(mirrored: Mirrored) -> MirrorProgress:

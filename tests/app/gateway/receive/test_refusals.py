@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from storage.base.ids import ObjectId
 from storage.git.objects import Kind, object_id
 from storage.git.trees import lookup
 from storage.repository import Repository
+from tests.support.pack_entries import entry
 from tests.support.pushing import Clone, Pushed, Pushing, pushing, run
 from tests.support.waiting import await_true as until
 from tests.support.world import World
@@ -28,18 +28,6 @@ SECRET = b"hidden " * 100
 def pack_of(*objects: bytes) -> bytes:
     body = b"PACK" + pack(">II", 2, len(objects)) + b"".join(objects)
     return body + sha1(body, usedforsecurity=False).digest()
-
-
-def entry(kind: int, data: bytes, before: bytes = b"") -> bytes:
-    """Return an object of a pack; `before` is what stands between its size and its data."""
-    size, first = len(data), (kind << 4) | (len(data) & 15)
-    size >>= 4
-    head = bytearray()
-    while size:
-        head.append(first | 0x80)
-        first, size = size & 0x7F, size >> 7
-    head.append(first)
-    return bytes(head) + before + zlib.compress(data)
 
 
 def pkt(data: bytes) -> bytes:
