@@ -40,11 +40,16 @@ class Heartbeat:
         self._owners: Counter[str] = Counter()
         self._messages: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        # Held while leases are renewed.
+        self._beating = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def of(self, owner: str) -> Iterator[None]:
-        """Renew the lease of an owner during this block; whoever takes a lock begins it."""
+        """Renew the lease of an owner during this block; whoever takes a lock begins it.
+
+        Afterwards no renewal is on its way, unless Redis takes long to answer.
+        """
         with self._kept(self._owners, owner):
             yield
 
@@ -68,6 +73,9 @@ class Heartbeat:
                 counts[item] -= 1
                 if not counts[item]:
                     del counts[item]
+            # A renewal that is on its way would begin the lease again after its owner has ended it.
+            if self._beating.acquire(timeout=_LEAST_PATIENCE):
+                self._beating.release()
 
     def _run(self) -> None:
         # Connections of its own, which nobody else uses up: one that does not answer is left while the leases live.
@@ -78,15 +86,16 @@ class Heartbeat:
         while True:
             time.sleep(min(1.0, max(0.05, self._every)))
             now = time.monotonic()
-            with self._lock:
-                owners, messages = list(self._owners), [name for name in self._messages if name[1]]
+            with self._beating:
+                with self._lock:
+                    owners, messages = list(self._owners), [name for name in self._messages if name[1]]
+                    if owners or messages:
+                        busy = now
+                    elif now - busy > _IDLE:
+                        self._thread = None
+                        return
                 if owners or messages:
-                    busy = now
-                elif now - busy > _IDLE:
-                    self._thread = None
-                    return
-            if owners or messages:
-                self._beat(view, owners, messages)
+                    self._beat(view, owners, messages)
 
     def _beat(self, view: View, owners: list[str], messages: list[tuple[str, str]]) -> None:
         message_ttl = int(self._settings.message_ttl * 1000)

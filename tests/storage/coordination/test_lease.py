@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,23 @@ def test_a_block_keeps_its_lease_and_ends_it(redis_settings: Settings, view: Vie
     assert holders(view) == []
     with lease.held() as again:
         assert again
+
+
+def test_a_renewal_that_is_on_its_way_does_not_outlive_its_owner(redis_settings: Settings, view: View) -> None:
+    renewing, release, renewed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Heartbeat):
+        def _beat(self, *args: Any) -> None:
+            renewing.set()
+            release.wait()
+            super()._beat(*args)
+            renewed.set()
+
+    with Lease(view, LeaseName.COMPACTING, 600.0, Slow(replace(redis_settings, lock_ttl=300.0))).held():
+        assert renewing.wait(60.0)
+        threading.Timer(0.2, release.set).start()
+    assert renewed.wait(60.0)
+    assert not list(view.redis.scan_iter(view.prefix + "lease:*"))
 
 
 def test_a_turn_lasts_for_its_time_whoever_took_it(view: View) -> None:
