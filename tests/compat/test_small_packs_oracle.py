@@ -14,6 +14,7 @@ import pytest
 
 from app.gateway.receive.incoming import Incoming
 from app.gateway.receive.received import NotComplete
+from app.gateway.receive.small import complete
 from app.gateway.receive.small.in_memory import InMemory, read_small
 from app.gateway.receive.small.pack import MOST_BYTES, Unusual, read_pack
 from app.gateway.receive.small.store_objects import StoreObjects
@@ -364,10 +365,12 @@ def test_what_is_not_ordinary_is_left_for_git(store: Path, what: str) -> None:
     assert not isinstance(small, InMemory) and b"".join(small) == data
 
 
-def test_the_same_without_that_is_taken(store: Path) -> None:
+def test_the_same_without_that_is_taken(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = Given(store, random.Random(1))
     tip = rows(given, b"100644 new\0" + given.add(Kind.BLOB, b"1"), without=b"b")
     assert isinstance(read_small(iter([given.packed(0.0)]), tip, StoreObjects(store), never), InMemory)
+    monkeypatch.setattr(complete, "_MOST_COMPARED", 3)  # rows of the folder that stood there
+    assert not isinstance(read_small(iter([given.packed(0.0)]), tip, StoreObjects(store), never), InMemory)
 
 
 def test_a_store_is_asked_for_few_bases_that_it_has_not() -> None:

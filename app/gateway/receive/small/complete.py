@@ -22,6 +22,7 @@ _ROW = re.compile(rb"(100644|100755|120000|160000|40000) (%s)\0.{20}" % _NAME, r
 _SUBMODULE = b"160000"
 _NOTHING = ObjectId(b"\0" * 20)
 _MOST_LOOKED_UP = 10_000  # objects that the store is asked for
+_MOST_COMPARED = 500_000  # rows of the trees that stood there before, which may be much larger than the push
 
 
 class InStore(Protocol):
@@ -56,6 +57,7 @@ class _Check:
         """Those of the push, whatever they are."""
         self._folders_checked: set[ObjectId] = set()
         self._looked_up = 0
+        self._compared = 0
 
     def line(self, tip: ObjectId) -> None:
         """Check commits from the store up to a tip; each has one parent.
@@ -102,7 +104,7 @@ class _Check:
             raise Unusual
         if len({key.rstrip(b"/") for key in tree.keys}) != len(tree.keys):
             raise Unusual  # a file and a folder of one name, which need not be neighbours
-        known = frozenset(before.rows) if before else frozenset[bytes]()
+        known = self._known(before)
         for row in tree.rows:
             if row in known:
                 continue
@@ -114,6 +116,14 @@ class _Check:
                 yield self._folder_before(before, match[2]), oid
             elif match[1] != _SUBMODULE:  # whose commit is another repository's
                 self._found(oid, Kind.BLOB)
+
+    def _known(self, before: Tree | None) -> frozenset[bytes]:
+        if before is None:
+            return frozenset()
+        self._compared += len(before.rows)
+        if self._compared > _MOST_COMPARED:
+            raise Unusual
+        return frozenset(before.rows)
 
     def _folder_before(self, before: Tree | None, name: bytes) -> ObjectId | None:
         at = before.find_key(name + b"/") if before else -1
