@@ -37,8 +37,18 @@ class Options:
     hold: bool = False
     squash: bool = False
     strategy: Strategy | None = None
-    moves: Moves = "similar"  # which new files count as moved from where one is gone: as Git has it, or only the same
+    said_moves: Moves | None = None
     labels: dict[str, str] = field(default_factory=dict)  # with the topic
+
+    @property
+    def moves(self) -> Moves:
+        """Which new files count as moved from where one is gone: as Git has it, or only the same."""
+        return self.said_moves or "similar"
+
+    @property
+    def says_how(self) -> bool:
+        """Whether it says how to merge: then what is in conflict is tried again."""
+        return self.strategy is not None or self.said_moves is not None
 
     @property
     def topic(self) -> str | None:
@@ -74,7 +84,7 @@ def read_options(given: tuple[str, ...], settings: Settings) -> Options:
         raise OptionRefused(f"push option: {why}") from None
     return Options(
         wait=cast(Wait, values.get("wait", "landed")),
-        moves=cast(Moves, values.get("moves", "similar")),
+        said_moves=cast(Moves, values["moves"]) if "moves" in values else None,
         hold=values.get("hold", "false") != "false",
         squash=values.get("squash", "false") != "false",
         strategy=STRATEGIES[values["strategy"]] if "strategy" in values else None,

@@ -210,7 +210,7 @@ class _Plan:
         found, free = self._known.find([commit.oid for commit in commits])
         told = [(commit, found[commit.oid]) for commit in commits if commit.oid in found]
         conflicts = [known for _, known in told if known.status == Status.CONFLICTED]
-        if conflicts and self._options.strategy is None:
+        if conflicts and not self._options.says_how:
             return _Planned(range_.commits, tuple(told), base=range_.base, has_merges=range_.has_merges)
         good = [i for i, commit in enumerate(commits) if commit.oid in found and self._is_good(found[commit.oid])]
         first = good[-1] + 1 if good else 0

@@ -71,6 +71,20 @@ def test_a_file_that_others_have_edited_is_moved_as_it_is_now(pushed: Pushing) -
     assert mover.git("ls-files", "-s", "docs/new.txt").startswith("100755 ") and mover.git("status", "-s") == ""
 
 
+def test_a_conflict_of_a_rename_is_tried_again_without_it(pushed: Pushing) -> None:
+    mover, other = with_lines(pushed)
+    for clone, to in ((other, "docs/theirs.txt"), (mover, "docs/mine.txt")):
+        clone.git("mv", "docs/long.txt", to)
+        clone.git("commit", "-q", "-m", "Rename")
+    assert other.push().ok
+    refused = mover.push()
+    assert not refused.ok and "conflict in docs/mine.txt (moved" in refused.said
+    assert mover.push().changesets == refused.changesets, "what is told again is no other try"
+    assert mover.push("-o", "moves=no").ok
+    files = pushed.world.files()
+    assert files["docs/mine.txt"] == LINES and "docs/theirs.txt" not in files
+
+
 def test_a_file_that_was_edited_as_well_is_moved_where_git_takes_it_for_renamed(pushed: Pushing) -> None:
     mover, other = with_lines(pushed)
     edited(other)
