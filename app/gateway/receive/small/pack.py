@@ -2,7 +2,7 @@
 
 Only what is ordinary in every way is read here: one commit on another, files and folders with plain names. Whatever is
 not, or is wrong, is left for Git to read, and to refuse in its own words; so nothing is accepted here that Git would
-not accept (tests/compat/test_small_packs.py asks it).
+not accept (tests/compat/test_small_packs_oracle.py asks it).
 """
 
 from __future__ import annotations
