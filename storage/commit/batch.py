@@ -39,9 +39,6 @@ from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
 
-# So many full batches are queued, one of which may be claimed by who links now: waiting would make the next no larger.
-_ENOUGH = 2
-
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
@@ -112,16 +109,15 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
     Where nothing else waits for a global commit, the batch's entry brings it. Else the result has the merge that is to
     follow, and `appending` is given the append lock for it.
 
-    Where the store is far, it claims when it may link, unless enough is queued: what comes in while others link is in
-    the batch as well. As soon as its entry is in the log others may claim and link, while the caller appends the global
-    commit.
+    Where the store is far, it claims when it may link: what comes in while others link is in the batch as well. As soon
+    as its entry is in the log others may claim and link, while the caller appends the global commit.
 
     Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
     the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
     owner, watch = new_owner(), Stopwatch()
     with closing(_Turn(repo)) as turn:
-        if repo.pace.is_far and repo.queue.length() < _ENOUGH * repo.pace.changesets:
+        if repo.pace.is_far:
             with watch.stage("wait"):
                 turn.take("link")
         result = _commit(repo, owner, turn, watch, recovered_only, appending is not None)

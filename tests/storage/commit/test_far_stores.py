@@ -28,7 +28,6 @@ from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
 from tests.support.dying import Died, Dying
 from tests.support.interruptions import before_next
-from tests.support.waiting import await_true
 from tests.support.world import World, item
 
 MOST_CALLS = 60
@@ -234,17 +233,6 @@ def test_what_comes_while_others_link_is_in_the_next_batch(world: World) -> None
         done = pool.submit(commit_batch, world.repo)
         assert waits.wait(60)
         world.put({"g": b"1"})
-        world.repo.link_lock.release("another")
-        assert done.result().changesets == 2
-
-
-def test_where_more_is_queued_than_two_batches_take_one_is_prepared_while_others_link(settings: Settings) -> None:
-    world = World(Repository(replace(settings, lock_ttl=60.0, commit_changesets=2)))
-    world.submit(*[item(world.all, {f"f{number}": b"1"}, world.tip) for number in range(4)])
-    assert world.repo.link_lock.take("another", 1.0)
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(commit_batch, world.repo)
-        await_true(lambda: bool(world.repo.queue.claimants()))
         world.repo.link_lock.release("another")
         assert done.result().changesets == 2
 
