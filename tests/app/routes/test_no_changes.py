@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.access.caller import Caller
+from app.admin.deep.verification import deep
+from app.admin.verify import verify
 from storage.access.policy import Policy, Right
 from storage.access.rights import ALL, Compiled
 from storage.base.settings import Settings
@@ -125,6 +127,37 @@ def test_what_has_landed_meanwhile_leaves_nothing_of_a_rebase_and_strangers_cann
         assert (refused["path"], refused["role"]) == ("docs/", "maintainer")
     assert root.get(f"/changesets/{changeset}")["status"] == "held"
     agent.post(f"/changesets/{changeset}/rebase", {}, 202)
+
+
+@pytest.mark.parametrize(
+    ("granted", "limits", "status"),
+    [
+        ("writer docs/", {}, "landed"),
+        ("writer docs/x", {}, "landed"),
+        ("writer docs/elsewhere", {"paths": ["docs/x", "docs/elsewhere"]}, "landed"),
+        ("writer /", {}, "landed"),
+        ("reader docs/", {}, "rejected"),
+        ("writer src/", {}, "rejected"),
+        ("writer docs/elsewhere", {"paths": ["docs/x"]}, "rejected"),
+    ],
+)
+def test_a_batch_drops_it_where_its_submitter_may_write_nothing_in_its_slice_any_more(
+    root: Api, granted: str, limits: Json, status: str
+) -> None:
+    """Else it would close a conflict that is not its own any more, and its message would land."""
+    grants(root, "agent:a writer docs/", "agent:b maintainer docs/x")
+    agent, part = principal(root, "agent:a"), principal(root, "agent:b", **limits)
+    changeset = dropping(root, agent, by=part)
+    conflict = root.get(f"/changesets/{changeset}")["resolves"]
+    grants(root, "agent:a writer docs/", f"agent:b {granted}")
+    root.world.work()
+    shown = root.get(f"/changesets/{changeset}")
+    assert shown["status"] == status
+    assert root.get(f"/changesets/{conflict}").get("closed_by") == (changeset if status == "landed" else None)
+    if status == "rejected":
+        assert (shown["reason"], shown["detail"]) == ("not-allowed", "agent:b has not the role writer at docs/")
+    repo = root.world.repo
+    assert not verify(repo).differences and deep(repo.settings).difference == ""
 
 
 def test_its_slice_is_gone_and_only_who_reads_everything_sees_it(root: Api) -> None:

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
-from storage.backends.redis_client import connect
-from storage.base.settings import Settings
+from tests.support.unread_answers import leave_an_answer
 
 AS_THE_API = """
 import sys
 from gevent import monkey; monkey.patch_all()
-from tests.storage.backends.test_redis_client import leave_an_answer
+from tests.support.unread_answers import leave_an_answer
 leave_an_answer(sys.argv[1])
 """
-
-
-def leave_an_answer(redis_url: str) -> None:
-    """Give back connections with an answer that nobody has read, and ask something else."""
-    client = connect(Settings(redis_url=redis_url))
-    for number in range(5):
-        connection = client.connection_pool.get_connection()
-        connection.send_command("ECHO", f"unread {number}")
-        until = time.monotonic() + 60
-        while not connection.can_read(timeout=1):
-            assert time.monotonic() < until
-        client.connection_pool.release(connection)
-        assert client.echo("mine") == b"mine"
-        assert client.pipeline(transaction=False).echo("one").echo("two").execute() == [b"one", b"two"]
-    assert len(client.connection_pool._connections) == 1, "it was that connection"
-    client.close()
 
 
 @pytest.mark.servers
