@@ -41,9 +41,12 @@ class Caller:
     quota: Quota = NO_QUOTA
     web: WebToken | None = None  # the JSON Web Token that `token` was made of
 
-    def may(self, right: Right, paths: Iterable[bytes]) -> bool:
-        """Tell whether there is a right at all of these paths, now."""
-        return self.missing(right, paths) is None
+    def may(self, right: Right, paths: Collection[bytes]) -> bool:
+        """Tell whether there is a right at all of these paths, now; given none, at everything.
+
+        For what names no paths may be anywhere: that nothing is missing there is no right.
+        """
+        return self.missing(right, paths or (ROOT_PATH,)) is None
 
     def missing(self, right: Right, paths: Iterable[bytes]) -> bytes | None:
         """Return the first of these paths at which there is no such right now, None where there is one at all."""

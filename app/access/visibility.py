@@ -2,7 +2,8 @@
 
 A record of a changeset, and what the queues have of one, name a few prefixes that cover its paths; by these, a list
 judges at no cost. Where they are
-too coarse for its own submitter, or an older record has none, the manifest says the paths themselves.
+too coarse for its own submitter, or an older record has none, the manifest says the paths themselves. What changes
+nothing is judged by the paths of its slice.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any, TypeVar
 
 from msgspec import to_builtins
 
-from app.access.caller import Caller
+from app.access.caller import ROOT_PATH, Caller
 from storage.access.policy import Right
 from storage.base.errors import Corrupt
-from storage.base.ids import ChangesetId, PackId
+from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.git.paths import path_json, raw_path
+from storage.log.manifest import Changeset
 from storage.log.records import RecordedConflict
 from storage.queue import ChangesetState, read_changesets
 from storage.repository import Repository
@@ -58,24 +60,79 @@ def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -
     if who.reads_all:
         return set(states)
     seen: set[N] = set()
+    without: dict[N, tuple[SliceId, str]] = {}  # those without paths: their slices and submitters
     unsure: dict[N, PackId] = {}
     for changeset, state in states.items():
-        outcome, covers = state.outcome, state.covers
+        covers, facts = state.covers, state.facts
         if covers and who.may(Right.READ, [raw_path(prefix) for prefix in covers]):
             seen.add(changeset)
-            continue
-        if covers and (facts := state.facts) and not facts.paths:
-            continue  # these prefixes are its paths themselves: its manifest says no more
-        is_own = outcome is None or not outcome.by or outcome.by.principal == who.principal
-        pack = outcome.pack if outcome else state.pack
-        if is_own and pack is not None:
+        elif facts and not facts.paths:
+            # These prefixes are its paths themselves: its manifest says no more.
+            if not covers and (slice_id := state.outcome.slice if state.outcome else state.slice):
+                without[changeset] = slice_id, _submitter(state)
+        elif pack := _pack_to_ask(who, state):
             unsure[changeset] = pack
-    try:
-        wanted = [(ChangesetId(changeset), pack) for changeset, pack in unsure.items()]
-        exact = read_changesets(repo.archive, repo.queue, wanted) if wanted else []
-    except Corrupt:
-        return seen  # nobody knows what they change
-    for changeset, submitted in zip(unsure, exact, strict=True):
-        if who.may(Right.READ, [change.path for change in submitted.changes]):
+    for changeset, submitted in _manifests(repo, unsure):
+        if not submitted.changes:
+            without[changeset] = submitted.slice, submitted.by.principal if submitted.by else ""
+        elif who.may(Right.READ, [change.path for change in submitted.changes]):
             seen.add(changeset)
-    return seen
+    return seen | _visible_by_slice(repo, who, without)
+
+
+def _visible_by_slice(repo: Repository, who: Caller, changesets: Mapping[N, tuple[SliceId, str]]) -> set[N]:
+    """Return those that a caller may know of, of changesets that change nothing: by slice and submitter.
+
+    Its submitter may have been let into a part of the slice alone.
+    """
+    if not changesets:
+        return set()
+    slices = repo.view.slices(sorted({slice_id for slice_id, _ in changesets.values()}))
+    whole = {each.id for each in slices if who.may(Right.READ, each.paths)}
+    part = {each.id for each in slices if who.may_somewhere(Right.READ, each.paths)}
+    return {
+        changeset
+        for changeset, (slice_id, submitter) in changesets.items()
+        if slice_id in whole or (submitter == who.principal and slice_id in part)
+    }
+
+
+def _submitter(state: ChangesetState) -> str:
+    """Return who submitted a changeset, empty where nobody is known."""
+    if state.outcome is not None:
+        return state.outcome.by.principal if state.outcome.by else ""
+    return state.told.by if state.told else ""
+
+
+def judged_at(repo: Repository, changeset: Changeset) -> list[bytes]:
+    """Return the paths at which it is judged what may be done with a changeset. Raises Unavailable.
+
+    They are those that it changes. One that changes nothing, such as a resolution that drops every change, is its
+    slice's as a whole, and everybody's who has a right at everything once that is gone.
+    """
+    if changeset.changes:
+        return [change.path for change in changeset.changes]
+    where = repo.view.slices([changeset.slice])
+    return sorted(where[0].paths) if where else [ROOT_PATH]
+
+
+def _pack_to_ask(who: Caller, state: ChangesetState) -> PackId | None:
+    """Return the pack whose manifest says which paths a changeset has; None where a caller is not judged by it.
+
+    Of what is decided, only its own submitter is: a list of others' would read a pack for each.
+    """
+    outcome = state.outcome
+    if outcome is None:
+        return state.pack
+    return outcome.pack if not outcome.by or outcome.by.principal == who.principal else None
+
+
+def _manifests(repo: Repository, packs: Mapping[N, PackId]) -> list[tuple[N, Changeset]]:
+    """Return changesets as their packs have them; none where one is lost: nobody knows what they change."""
+    if not packs:
+        return []
+    try:
+        read = read_changesets(repo.archive, repo.queue, [(ChangesetId(each), pack) for each, pack in packs.items()])
+    except Corrupt:
+        return []
+    return list(zip(packs, read, strict=True))

@@ -6,7 +6,7 @@ question costs a look-up for each directory above the path, however many grants 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from storage.access.identities import Identities
 from storage.access.policy import EVERYONE, EVERYTHING, GROUP, RIGHTS, Grant, Policy, Right, Role
@@ -53,6 +53,21 @@ class Rights:
             if not self.has(right, path, now):
                 return path
         return None
+
+
+def missing_of(
+    given: Sequence[Rights], right: Right, paths: Collection[bytes], within: Collection[bytes]
+) -> bytes | None:
+    """Return the first of these paths at which one of several rights is missing, as if none ended; None: all are there.
+
+    What has no paths needs the right at something `within` these, of which the first is returned where it is missing.
+    """
+    if paths:
+        return next((path for each in given if (path := each.missing(right, paths)) is not None), None)
+    prefixes = {prefix for each in given for prefix in each.prefixes(right)}
+    inside = {prefix for prefix in prefixes if any(_holds(path, prefix) for path in within)}
+    is_there = any(all(each.has(right, path) for each in given) for path in {*within, *inside})
+    return None if is_there else min(within)
 
 
 NOTHING = Rights({})

@@ -61,6 +61,14 @@ class _Pool(redis.BlockingConnectionPool):
             raise
         return connection
 
+    def maint_notifications_enabled(self) -> bool:
+        """Tell newer versions of redis-py that nothing may be waiting to be read on a free connection.
+
+        By default it expects notices there that Redis is maintained, and so hands out a connection with an answer that
+        nobody has read as well: whoever gets that is answered what another asked.
+        """
+        return False
+
     @property
     def timeout(self) -> float:
         """How long redis-py waits for a free connection, in seconds."""

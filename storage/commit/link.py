@@ -10,14 +10,14 @@ the writer of the next changeset saw then costs one look-up, and at worst as man
 (docs/decisions/0003-the-batch-records-what-writers-saw.md).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from msgspec import structs
 
 from storage.access.policy import ROOT, Right
-from storage.access.rights import ALL, limited_to
+from storage.access.rights import ALL, limited_to, missing_of
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Placed, Rejection, Taken, base_said, decide, says_moves
@@ -182,7 +182,7 @@ class Linker:
             definition = self._snapshot.slices.get(changeset.slice)
             if definition is None or not covers(definition.paths, path):
                 return False
-            return not changeset.by or self._not_allowed(changeset.by, [path]) is None
+            return not changeset.by or self._not_allowed(changeset.by, [path], definition.paths) is None
 
         return ChangesetTrail(changeset, self._moves, self._bases.outcome_of, self._bases.read_outcome, may_change)
 
@@ -200,15 +200,15 @@ class Linker:
             if not covers(definition.paths, change.path):
                 return Rejection("outside-slice", f"{as_text(change.path)} is not in slice {definition.name}")
         if changeset.by:
-            return self._not_allowed(changeset.by, [change.path for change in changeset.changes])
+            return self._not_allowed(changeset.by, [change.path for change in changeset.changes], definition.paths)
         return None
 
-    def _not_allowed(self, by: Submitter, paths: Sequence[bytes]) -> Rejection | None:
-        """Return why a submitter may not change these paths, as the policy is now; it may have waited for long."""
-        rights = ALL if by.principal == ROOT else self._snapshot.policy.rights(by.principal)
-        missing = rights.missing(Right.WRITE, paths)
-        if missing is None and (by.role or by.paths):
-            missing = limited_to(by.role, by.paths).missing(Right.WRITE, paths)
+    def _not_allowed(self, by: Submitter, paths: Sequence[bytes], of: Collection[bytes]) -> Rejection | None:
+        """Return why a submitter may not change these paths `of` a slice, as the policy is now; it may have waited."""
+        given = [ALL if by.principal == ROOT else self._snapshot.policy.rights(by.principal)]
+        if by.role or by.paths:
+            given.append(limited_to(by.role, by.paths))
+        missing = missing_of(given, Right.WRITE, paths, of)
         if missing is None:
             return None
         return Rejection("not-allowed", f"{by.principal} has not the role writer at {as_text(missing)}")

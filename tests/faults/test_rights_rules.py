@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +13,15 @@ from storage.access.policy import Grant, Policy, Role
 from tests.harness.checker import by_rule
 from tests.harness.evidence import Evidence
 from tests.harness.history import Asked, Edit, History, IssuedToken, SetPolicy, Submission
+from tests.harness.logged import lines_about
 from tests.harness.rights.badge import ROOM_OF, ROOMS, SETTLES, Badge
 from tests.harness.rights.guests import ROOM_SLICES
 from tests.harness.rights.judge import RIGHTS_RULES, DecidedBy, Limit, LoggedRights
+from tests.harness.rights.registrar import Registrar
 from tests.harness.wire import Answer
 
 GUEST, TOKEN, ID = "agent:g0", "01K0M8XJ5E3Q4T7N9V2B6C8D0F", "01K0M8XJ5E3Q4T7N9V2B6C8D1G"
+REQUEST = "01K0M8XJ5E3Q4T7N9V2B6C8D3J"
 ROOM = ROOM_OF[ROOMS[0]]
 PATH = ROOM + "g0-1.txt"
 # The first policy is sent at 10 and acknowledged at 11; the second, which gives nothing, at 20 and 21.
@@ -26,7 +32,11 @@ DECIDED = DecidedBy(6, ID, "committed", None, GUEST, TOKEN, (PATH,))
 
 
 def found(
-    *asked: Asked, decided: tuple[DecidedBy, ...] = (), limit: Limit = UNLIMITED, revoked: float | None = None
+    *asked: Asked,
+    decided: tuple[DecidedBy, ...] = (),
+    limit: Limit = UNLIMITED,
+    revoked: float | None = None,
+    owner: str = GUEST,
 ) -> dict[str, list[str]]:
     """Return what the rules about rights find in a history of these requests and a log of these decisions."""
     history = History()
@@ -37,7 +47,7 @@ def found(
     history.asked = list(asked)
     logged = LoggedRights(
         [(5, "one", WRITER), (9, "two", Policy(version=2))],
-        {TOKEN: limit},
+        {TOKEN: replace(limit, principal=owner)},
         {TOKEN} if revoked else set(),
         list(decided),
     )
@@ -112,6 +122,47 @@ def test_an_answer_a_second_after_a_revocation_is_found() -> None:
 def test_who_may_and_is_refused_is_found(status: int) -> None:
     assert found(replace(ASKED, status=status)).keys() == {"who-may-is-let-in"}
     assert found(replace(ASKED, status=status, began=12.5, ended=12.6), limit=Limit(role=Role.READER)) == {}
+
+
+def test_a_violation_tells_of_which_submission_it_is_and_what_else_its_principal_was_answered() -> None:
+    asked = replace(
+        ASKED, began=23.0, ended=23.5, request=f"GET /v1/changesets/{ID}/conflicts", status=200, action="read",
+        paths=(), changesets=(ID,), said='{"items":[],"next":null}', known_as=REQUEST,
+    )  # fmt: skip
+    other = replace(ASKED, began=24.0, ended=24.2, request="GET /v1/me", status=503, action="", paths=(), known_as="x")
+    late, anothers = replace(other, began=25.0, ended=25.1), replace(other, principal="agent:g1")
+    [text] = found(asked, other, late, anothers)["done-by-right"]
+    assert f'; request {REQUEST} was answered: {{"items":[],"next":null}}; {ID} is g0-1, and is unknown at' in text
+    assert text.endswith(f"; 24.00 GET /v1/me ({TOKEN}, x): 503")
+
+
+def test_a_token_that_the_log_has_as_anothers_is_found() -> None:
+    [text] = found(owner="agent:g1")["what-was-set-is-kept"]
+    assert text == f"the token {TOKEN} was given to {GUEST}, and the log has it as that of agent:g1"
+
+
+def test_a_token_that_was_made_for_another_is_found() -> None:
+    history, over = History(), threading.Event()
+
+    def wire(*_: object) -> Answer:
+        made = {"id": TOKEN, "principal": "agent:w1", "token": "secret", "role": None, "paths": []}
+        return Answer(201, json.dumps(made).encode())
+
+    badge = Badge(wire, history, GUEST, ROOM_SLICES)  # type: ignore[arg-type]
+    Registrar("seed", wire, history, [], [badge], over, over)._replace_token(badge)
+    [refusal] = history.refusals
+    assert (refusal.request, refusal.status) == (f"POST /v1/tokens for {GUEST}", 201)
+    assert refusal.document["principal"] == "agent:w1" and "secret" not in str(refusal.document)
+
+
+def test_the_lines_of_the_logs_about_a_violation_are_found(tmp_path: Path) -> None:
+    lines = [f'{{"request": "{REQUEST}", "event": "a"}}', f'{{"ids": ["{TOKEN}", "{ID}"]}}', '{"event": "other"}']
+    (tmp_path / "api.log").write_text("\n".join(lines))
+    (tmp_path / "worker.log.1").write_text(f"{ID}0 is another\n{ID} is this one\n" + f"{ID}\n" * 300)
+    found = list(lines_about(tmp_path, [f"a request {REQUEST}", f"of {ID}/conflicts"]))
+    assert found[:3] == [f"api.log: {lines[0]}", f"api.log: {lines[1]}", f"worker.log.1: {ID} is this one"]
+    assert len(found) == 200
+    assert list(lines_about(tmp_path, ["nothing"])) == []
 
 
 def test_what_was_acknowledged_and_is_lost_is_found() -> None:

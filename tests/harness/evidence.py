@@ -108,7 +108,7 @@ def _logged_rights(settings: Settings) -> LoggedRights:
     logged = LoggedRights()
     for entry, _ in follow(Repository(settings).log.read_from(1)):
         if isinstance(entry, Access):
-            logged.issued |= {token.id: Limit(token.role, token.paths) for token in entry.issued}
+            logged.issued |= {token.id: Limit(token.role, token.paths, token.principal) for token in entry.issued}
             logged.revoked |= {token.id for token in entry.revoked}
             if entry.policy is not None:
                 marks = [person.name for person in entry.policy.people.values()]

@@ -102,7 +102,9 @@ class Asked:
     changesets: tuple[str, ...] = ()  # or at the paths of which
     told: tuple[str, ...] = ()  # rooms that the answer names and the request does not
     told_ids: tuple[str, ...] = ()  # ids that could be those of changesets, likewise
-    said: str = ""  # the beginning of the answer, to tell what went wrong
+    # To tell what went wrong: the beginning of the answer, and by which id the API's log has it.
+    said: str = ""
+    known_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tests.harness.checker import Violation, check, outcomes
 from tests.harness.evidence import gather
 from tests.harness.heartbeat import Heartbeat
 from tests.harness.history import History
+from tests.harness.logged import lines_about
 from tests.harness.nemeses import Nemesis, make
 from tests.harness.pushers.gathered import gather_clones
 from tests.harness.pushers.pusher import Door, Pusher
@@ -182,6 +183,8 @@ def run(
         evidence = gather(wire, load.history, rig.settings, _differences(rig), _SETTLE)
         evidence.clones = gather_clones(door, load.history, evidence, _SETTLE)
         report.violations += check(load.history, evidence)
+        for line in lines_about(rig.data / "logs", map(str, report.violations)):
+            say(line)
         report.outcomes = outcomes(load.history, evidence)
         report.unknown = load.history.unknown
         report.rights = about_rights(load.history)

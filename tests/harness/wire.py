@@ -27,6 +27,7 @@ class Answer:
     data: bytes = field(default=b"", repr=False)
     retry_after: str = ""  # the header, empty where there is none
     why: str = ""  # of none
+    request: str = ""  # by which the API's log names it, X-Request-Id
 
     @property
     def document(self) -> Json:
@@ -124,4 +125,4 @@ def _whole(status: int, data: bytes, headers: Mapping[str, str]) -> Answer:
             json.loads(data)
         except ValueError:
             return Answer(0, why=f"{len(data)} bytes of JSON that is cut off")
-    return Answer(status, data, headers.get("Retry-After", ""))
+    return Answer(status, data, headers.get("Retry-After", ""), request=headers.get("X-Request-Id", ""))

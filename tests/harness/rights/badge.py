@@ -76,7 +76,7 @@ class Badge:
         self._history.note_asked(
             Asked(
                 self.principal, token.id, began, ended, f"{method} {path}", answer.status, action, paths, changesets,
-                told, told_ids, answer.data[:_SHOWN].decode(errors="replace"),
+                told, told_ids, answer.data[:_SHOWN].decode(errors="replace"), answer.request,
             )
         )  # fmt: skip
         return answer

@@ -24,10 +24,11 @@ _RIGHTS = {"read": Right.READ, "write": Right.WRITE, "maintain": Right.MAINTAIN,
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a token is limited to."""
+    """What a token is limited to, and whose it is."""
 
     role: Role | None = None
     paths: tuple[str, ...] = ()
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _done_by_right(case: Case) -> Iterator[str]:
             yield (
                 f"{asked.principal} ({asked.token}): {asked.request} was answered {asked.status}, and no policy gave "
                 f"it {wanted[0].name} at {wanted[1]}; asked from {asked.began:.2f} to {asked.ended:.2f}, by policies "
-                f"{rights.between(asked.began, asked.ended)}: {asked.said}"
+                f"{rights.between(asked.began, asked.ended)}{_beside(case, asked)}"
             )
 
 
@@ -180,14 +181,31 @@ def _told_by_right(case: Case) -> Iterator[str]:
     for asked in case.history.asked:
         for room in asked.told:
             if not rights.ever(asked, Right.READ, [ROOM_OF[room]]):
-                yield f"{asked.principal} ({asked.token}): {asked.request} told of {room}, which it cannot read"
+                yield (
+                    f"{asked.principal} ({asked.token}): {asked.request} told of {room}, which it cannot read"
+                    f"{_beside(case, asked)}"
+                )
         for changeset in asked.told_ids:
             paths = _paths_of(case, changeset)
             if paths is not None and not rights.ever(asked, Right.READ, paths):
                 yield (
                     f"{asked.principal} ({asked.token}): {asked.request} told of {changeset}, which changes "
-                    f"{list(paths)}"
+                    f"{list(paths)}{_beside(case, asked)}"
                 )
+
+
+def _beside(case: Case, asked: Asked) -> str:
+    """Return what else is known of an answer: what it said, of which submissions, and its principal's others then."""
+    said = [f"; request {asked.known_as} was answered: {asked.said}"]
+    for changeset in (*asked.changesets, *asked.told_ids):
+        if of := case.history.submissions.get(case.key_of.get(changeset, "")):
+            replaced = f", in place of {of.replaces}" if of.replaces else ""
+            said.append(f"{changeset} is {of.key}{replaced}, and is {case.status(changeset) or 'unknown'} at the end")
+    for other in case.history.asked:
+        near = other.began <= asked.ended + SETTLES and other.ended >= asked.began - SETTLES
+        if near and other is not asked and other.principal == asked.principal:
+            said.append(f"{other.began:.2f} {other.request} ({other.token}, {other.known_as}): {other.status}")
+    return "; ".join(said)
 
 
 def _revoked_is_over(case: Case) -> Iterator[str]:
@@ -235,6 +253,9 @@ def _what_was_set_is_kept(case: Case) -> Iterator[str]:
     for token in case.history.tokens.values():
         if token.id not in logged.issued:
             yield f"the token {token.id} was issued, and the log has it no more"
+        elif logged.issued[token.id].principal != token.principal:
+            whose = logged.issued[token.id].principal
+            yield f"the token {token.id} was given to {token.principal}, and the log has it as that of {whose}"
         if token.revoked is not None and token.id not in logged.revoked:
             yield f"the token {token.id} was revoked, and the log does not say so"
 

@@ -97,7 +97,9 @@ class Registrar(threading.Thread):
         if answer is None or answer.status != 201:
             return
         made, before = answer.document, badge.token
-        token = IssuedToken(made["id"], made["principal"], made["token"], made["role"], tuple(made["paths"]))
+        if made["principal"] != badge.principal:
+            self._history.note_refused(self.name, f"POST /v1/tokens for {badge.principal}", 201, made | {"token": ""})
+        token = IssuedToken(made["id"], badge.principal, made["token"], made["role"], tuple(made["paths"]))
         self._history.note_issued(token)
         badge.take(token)
         if before is not None:
