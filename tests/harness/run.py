@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     number = int(first or 0)
     while time.monotonic() < until and not any(report.violations for report in reports.values()):
         s3 = list(reports)[number % len(reports)]
-        _say(f"a round on {s3}; again alone: --minutes {_ROUND_MINUTES:g} --seed {seed}/{number} --s3 {s3}")
+        options = _options(chosen, "nemesis", "writers", "guests", "pushers")
+        again = f"--minutes {_ROUND_MINUTES:g} --seed {seed}/{number} --s3 {s3} {options}".strip()
+        _say(f"a round on {s3}; again alone: {again}")
         reports[s3].add(_round(chosen, s3, seed, number, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
         number += 1
     return _print_results(chosen, [report for report in reports.values() if report.rounds])
@@ -108,7 +110,7 @@ def _round(chosen: argparse.Namespace, s3: str, seed: str, number: int, until: f
 
 def _print_results(chosen: argparse.Namespace, reports: list[Report]) -> int:
     """Print the results, and return the exit status."""
-    table = markdown(reports, f"make faults MINUTES={chosen.minutes:g} SEED={chosen.seed}")
+    table = markdown(reports, _command(chosen))
     print(table)
     if chosen.markdown:
         chosen.markdown.write_text(table)
@@ -122,6 +124,19 @@ def _print_results(chosen: argparse.Namespace, reports: list[Report]) -> int:
     if violations:
         print(f"{len(violations)} violations", file=sys.stderr)
     return 1 if violations else 0
+
+
+def _command(chosen: argparse.Namespace) -> str:
+    """Return how to do the same again."""
+    options = _options(chosen, "s3", "nemesis", "writers", "guests", "pushers")
+    again = f"make faults MINUTES={chosen.minutes:g} SEED={chosen.seed}"
+    return f'{again} ARGS="{options}"' if options else again
+
+
+def _options(chosen: argparse.Namespace, *names: str) -> str:
+    """Return those of some options that are not the default, as they were given."""
+    given = {name: getattr(chosen, name) for name in names if getattr(chosen, name) != _arguments().get_default(name)}
+    return " ".join(f"--{name} {' '.join(it) if isinstance(it, list) else it}" for name, it in given.items())
 
 
 def _say(text: str) -> None:
