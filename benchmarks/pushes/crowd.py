@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ class Crowd:
 
     seconds: float
     pushes: Sequence[int]  # of each pusher, until its commit had landed
+    landed: Sequence[bool]  # of each pusher, whether it had within the time
+
+    @property
+    def per_s(self) -> float:
+        """How many landed a second."""
+        return sum(self.landed) / self.seconds
 
 
 @dataclass(frozen=True)
@@ -63,34 +70,35 @@ def clones(url: str, folder: Path, files: Sequence[Mapping[str, bytes]]) -> list
     return made
 
 
-def rush(pushers: Sequence[Pusher], push: Callable[[Pusher], int]) -> Crowd:
-    """Have all push at once; `push` returns how many pushes one took. Raises Disproved."""
+def rush(pushers: Sequence[Pusher], ref: str, most: float = math.inf) -> Crowd:
+    """Have all push at once to a ref until they have landed, or have tried for `most` seconds. Raises Disproved."""
     barrier = threading.Barrier(len(pushers) + 1)
 
-    def work(pusher: Pusher) -> int:
+    def work(pusher: Pusher) -> tuple[int, bool]:
         barrier.wait()
-        return push(pusher)
+        return until_landed(pusher, ref, time.monotonic() + most)
 
     with ThreadPoolExecutor(len(pushers)) as pool:
         running = [pool.submit(work, pusher) for pusher in pushers]
         barrier.wait()
         began = time.monotonic()
-        pushes = [each.result() for each in running]
-    return Crowd(time.monotonic() - began, pushes)
+        made = [each.result() for each in running]
+    return Crowd(time.monotonic() - began, [pushes for pushes, _ in made], [landed for _, landed in made])
 
 
-def until_landed(ref: str) -> Callable[[Pusher], int]:
-    """Return how one pushes to a ref: again after a `pull --rebase`, where it resolves, as long as it is refused."""
+def until_landed(pusher: Pusher, ref: str, until: float = math.inf) -> tuple[int, bool]:
+    """Push to a ref, again after a `pull --rebase`, where it resolves, as long as it is refused, and up to a time.
 
-    def push(pusher: Pusher) -> int:
-        for count in range(1, _MOST_TRIES):
-            if git(pusher.clone, "push", "-q", "origin", f"HEAD:{ref}").returncode == 0:
-                return count
-            if git(pusher.clone, "pull", "-q", "--rebase", "origin", "main").returncode:
-                _resolve(pusher)
-        raise Disproved(f"a pusher was refused {_MOST_TRIES} times")
-
-    return push
+    Returns how many pushes it took, and whether it has landed. Raises Disproved.
+    """
+    for count in range(1, _MOST_TRIES):
+        if git(pusher.clone, "push", "-q", "origin", f"HEAD:{ref}").returncode == 0:
+            return count, True
+        if time.monotonic() > until:
+            return count, False
+        if git(pusher.clone, "pull", "-q", "--rebase", "origin", "main").returncode:
+            _resolve(pusher)
+    raise Disproved(f"a pusher was refused {_MOST_TRIES} times")
 
 
 def _resolve(pusher: Pusher) -> None:
