@@ -65,6 +65,20 @@ def test_what_has_an_outcome_is_never_queued_again(bench: QueueBench) -> None:
     assert bench.queue.length() == 0
 
 
+def test_new_queued_and_decided_ones_in_one_call_are_told_apart(bench: QueueBench) -> None:
+    made = [bench.made("S0", f"f{i}") for i in range(4)]
+    queued, decided, left, new = made
+    bench.queue.enqueue([(each, b"{}") for each in made[:3]])
+    bench.decide(decided.id, "S0")
+    claimed = bench.queue.claim("me")
+    assert [item.id for item in claimed] == [queued.id, left.id]
+    bench.decide(queued.id, "S0")
+    bench.queue.release("me", claimed)
+    assert bench.queue.waiting("S0", "", 10) == [left.id], "decided ones leave, and the other is given back"
+    assert bench.queue.enqueue([(each, b"{}") for each in made]) == [NoPosition.DECIDED, NoPosition.DECIDED, 0, 1]
+    assert bench.queue.length() == 2 and [item.id for item in bench.queue.claim("you")] == [left.id, new.id]
+
+
 def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
     """Return whose an idempotency key is, and how many seconds that is remembered outside the view (-1: for ever)."""
     found = bench.queue.key_owners([key]).get(key)
