@@ -190,8 +190,8 @@ def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
     at = 8 + 1024
     oids = [ObjectId(index[at + i * 20 : at + i * 20 + 20]) for i in range(n)]
     offsets = struct.unpack_from(f">{n}I", index, at + n * 24)
-    ends = sorted(offsets)[1:] + [pack_size - TRAILER_BYTES]
-    end_of = dict(zip(sorted(offsets), ends, strict=True))
+    begins = sorted(offsets)
+    end_of = dict(zip(begins, [*begins[1:], pack_size - TRAILER_BYTES], strict=True))
     return {oid: PackRange(offset, end_of[offset] - offset, 0) for oid, offset in zip(oids, offsets, strict=True)}
 
 
