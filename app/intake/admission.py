@@ -12,6 +12,8 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
+from msgspec import structs
+
 from app.access.caller import EVERYBODY, Caller
 from app.access.visibility import visible
 from app.intake.checks import (
@@ -198,7 +200,9 @@ class _Request:
         check_author(submission, self._who)
         check_priority(submission, self._who)
         author = _author(submission, self._repo.settings, self._who)
-        taken = replace(submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0)
+        taken = structs.replace(
+            submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0
+        )
         return Judged(taken, where.id, author, fingerprint)
 
     def _base(self, submission: Submission) -> Base:

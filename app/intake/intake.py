@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
+from msgspec import structs
 
 from app.intake.gathering import ENOUGH, Gathering, Waiting
 from app.intake.packing import Item, build
@@ -119,7 +120,7 @@ class Intake:
         if self.behind >= MAX_PACKS:
             raise NotQueued("what was accepted before cannot be queued")
         trace = traceparent()
-        request = _Request([replace(item, trace=trace) for item in items] if trace else items)
+        request = _Request([structs.replace(item, trace=trace) for item in items] if trace else items)
         self._requests.put(request)
         try:
             return request.done.result(deadline.left(threading.TIMEOUT_MAX))

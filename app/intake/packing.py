@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from app.protocol.changesets.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
@@ -18,8 +19,7 @@ from storage.log.records import Submitter
 _LEVEL = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """A valid submission on its way in: its slice's id, its blobs as packs store them, its key's fingerprint."""
 
     submission: Submission

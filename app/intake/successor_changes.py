@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from app.intake.packing import blob
 from app.intake.refusals import ContentsTooLarge, FieldRefused
@@ -107,5 +107,5 @@ class SuccessorChanges:
 
     def _join(self, source: bytes, path: bytes, base: Version | None, strategy: Strategy) -> None:
         """Have a change say where its file comes from, and that it leaves that place."""
-        self._changes[path] = replace(self._changes[path], op="move", source=source)
+        self._changes[path] = structs.replace(self._changes[path], op="move", source=source)
         self._add("delete", source, 0, None, base, strategy)

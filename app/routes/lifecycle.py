@@ -1,9 +1,9 @@
 """Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, request
+from msgspec import structs
 
 from app.access.caller import ROOT_PATH
 from app.access.current import caller, known_actor, own_key, submitter
@@ -126,10 +126,10 @@ def _replace(
             about([known])
             return jsonify(outcome_json(known, state_of(known))), 202
         state = _free(old)
-        item = replace(make(state, key), by=submitter())
+        item = structs.replace(make(state, key), by=submitter())
         caller().require(Right.WRITE, [change.path for change in item.submission.changes], only_readable=True)
         if item.submission.priority > 0 and not caller().may(Right.MAINTAIN, [c.path for c in item.submission.changes]):
-            item = replace(item, submission=replace(item.submission, priority=0))
+            item = structs.replace(item, submission=structs.replace(item.submission, priority=0))
         admission = repo.queue.admit([item.slice], principals=[caller().principal])
         check_capacity(repo.settings, admission, [item.submission], item.slice)
         check_queued(limits_of(repo.settings, caller()), caller(), admission.waiting_of[caller().principal], 1)

@@ -123,6 +123,7 @@ class _Deciding:
         self._sources = {change.source for change in changeset.changes if change.source is not None}
         self._placed = Placed()
         self._conflicts: list[Conflict] = []
+        self._stands: set[bytes] = set()  # paths at which the head has a file, so that none is in the way of another
         self._before: dict[bytes, Version | None] = {}
 
     def run(self) -> Placed | list[Conflict] | Rejection:
@@ -136,7 +137,7 @@ class _Deciding:
         placed = self._placed
         leaving = {path for path, version in placed.items() if version is None}
         for path, version in placed.items():
-            if version is None:
+            if version is None or path in self._stands:
                 continue
             blocker = self._head.file_in_the_way(path, leaving)
             if blocker is not None:
@@ -148,8 +149,8 @@ class _Deciding:
 
     def _edit(self, change: Proposal) -> Rejection | None:
         """Decide a put, a delete or a change of mode."""
-        ours = as_file(self._head.get(change.path))
-        base = seen_version(self._changeset, change, as_file(self._seen.get(change.path)), ours)
+        ours, there = as_file(self._head.get(change.path)), as_file(self._seen.get(change.path))
+        base = seen_version(self._changeset, change, there, ours)
         no_mode = why_no_mode(change, base)
         if no_mode:
             return Rejection("missing-file", no_mode)
@@ -157,7 +158,8 @@ class _Deciding:
             detail = f"{as_text(change.path)} is in none of the changesets that it stacks on, whose base names versions"
             return Rejection("missing-file", detail)
         theirs = change.version(base)
-        blocker = self._seen.file_in_the_way(change.path, self._deletes) if theirs else None
+        # Where a file was seen, none was in its way.
+        blocker = self._seen.file_in_the_way(change.path, self._deletes) if theirs and there is None else None
         if blocker is not None:
             return _in_the_way(change.path, blocker, "put")
         self._before[change.path] = base
@@ -209,6 +211,8 @@ class _Deciding:
             self._collide(change, sides, version)
         elif version != sides.ours:
             self._placed[sides.at] = version
+            if sides.ours is not None:
+                self._stands.add(sides.at)
 
     def _collide(self, change: Proposal, sides: _Sides, kind: ConflictClass) -> None:
         moved = sides.at if sides.at != change.path else None

@@ -11,7 +11,7 @@ the writer of the next changeset saw then costs one look-up, and at worst as man
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec import structs
@@ -148,7 +148,7 @@ class Linker:
         if refusal:
             return _rejected(changeset, refusal)
         if changeset.base_changeset is not None:
-            changeset = replace(changeset, base_changeset=self._bases.first_of(changeset.base_changeset))
+            changeset = structs.replace(changeset, base_changeset=self._bases.first_of(changeset.base_changeset))
         base = self._base(changeset)
         if base is None:
             return None

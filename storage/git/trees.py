@@ -52,7 +52,8 @@ def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[
 def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
     """Return each directory's bytes on the way to these paths, by `a/b/`; the root's is empty. Reads each once."""
     by_directory: dict[bytes, int] = {}
-    left = [(root, 0, list(dict.fromkeys(paths)))]
+    # Many paths are in few directories, and what the files are is not asked.
+    left = [(root, 0, list(dict.fromkeys(path[: path.rfind(b"/") + 1] for path in paths)))]
     while left:
         oid, start, below = left.pop()
         if below:
@@ -241,7 +242,14 @@ def covers(paths: Collection[bytes], path: bytes) -> bool:
 
     Costs the parts of the path, not the number of the slice's paths, when `paths` is a set.
     """
-    return any(candidate in paths for candidate in holders(path))
+    if b"/" in paths or path in paths:
+        return True
+    end = path.find(b"/") + 1
+    while end:
+        if path[:end] in paths:
+            return True
+        end = path.find(b"/", end) + 1
+    return False
 
 
 def holders(path: bytes) -> list[bytes]:

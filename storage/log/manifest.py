@@ -9,7 +9,6 @@ knows UTF-8 alone refuses the change of any other path.
 """
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -33,14 +32,12 @@ class CorruptManifest(Corrupt):
 Op = Literal["put", "delete", "mode", "move"]
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     """One change of a changeset, as its writer submitted it."""
 
     op: Op
     path: bytes
     mode: int  # of a put or mode; 0 for a delete, and for a move that leaves the mode as it is
-    _: KW_ONLY
     oid: ObjectId | None = None  # the blob or submodule commit that is put; None for a move of what stood there
     range: PackRange | None = None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
@@ -75,8 +72,7 @@ class Proposal:
         return Version(self.mode, self.oid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changeset:
+class Changeset(msgspec.Struct, frozen=True, kw_only=True):
     """A changeset as it stands in its submission pack."""
 
     id: ChangesetId
@@ -94,7 +90,7 @@ class Changeset:
     by: Submitter | None = None  # None: it was accepted while there were no tokens
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
     priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     pushed: Pushed | None = None  # the commit that it was, where it came by Git
 
     @property

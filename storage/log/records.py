@@ -7,6 +7,7 @@ Changes and merged files are lists by position, whose last fields older versions
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple, Self
 
 from msgspec import UNSET, Struct, UnsetType, field
@@ -309,7 +310,7 @@ class Outcome(Decision, frozen=True, kw_only=True):
     @classmethod
     def of(cls, decided: Decided, seq: int, index: int, time: int = 0, main: bool = False) -> Self:
         """Return the outcome of a record in entry `seq`, which was made at `time` (seconds)."""
-        values = {name: getattr(decided, name) for name in _DECISION}
+        values = dict(zip(_DECISION, _values_of(decided), strict=True))
         values["at"] = values["at"] or time
         return cls(seq=seq, index=index, main=main and decided.status == Status.COMMITTED, **values)
 
@@ -321,6 +322,7 @@ decode_waiting = Decoder(Waiting).decode
 """Reads what the queues have of a changeset."""
 
 _DECISION = tuple(info.name for info in fields(Decision))
+_values_of = attrgetter(*_DECISION)
 
 
 def written(rows: Iterable[tuple[object, ...]]) -> tuple[tuple[object, ...], ...]:

@@ -152,7 +152,9 @@ class ObjectStore:
 
         Ends early where they are half of what the cache may hold: more would only put out what was read first.
         """
-        level: dict[ObjectId, list[list[bytes]]] = {root: [path.split(b"/")[:-1] for path in paths]}
+        # Many paths are in few directories.
+        directories = dict.fromkeys(path[: path.rfind(b"/") + 1] for path in paths)
+        level: dict[ObjectId, list[list[bytes]]] = {root: [path.split(b"/")[:-1] for path in directories]}
         memory = 0
         while level:
             below: dict[ObjectId, list[list[bytes]]] = {}

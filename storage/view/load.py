@@ -31,7 +31,9 @@ def locations(entry: Entry, indexes: Indexes) -> dict[ObjectId, Location]:
     for pack, ranges in indexes.items():
         for oid, pack_range in ranges.items():
             # An index does not tell sizes, and the view must not depend on who applied the entry.
-            located[oid] = Location(pack, PackRange(pack_range.offset, pack_range.length, 0))
+            if pack_range.size:
+                pack_range = PackRange(pack_range.offset, pack_range.length, 0)
+            located[oid] = Location(pack, pack_range)
     for decided in entry.decided:
         for change in decided.changes:
             blob = change.range

@@ -289,9 +289,9 @@ def _list_effects(entry: Commits, rows: Effects) -> None:
             for digest in found_by:
                 listed.setdefault(digest, []).append(item)
     for digest, items in listed.items():
+        key, head = listed_key(digest), listed_after(digest, entry.seq)
         for start in range(0, len(items), LISTED_TOGETHER):
-            member = listed_after(digest, entry.seq) + b"".join(items[start : start + LISTED_TOGETHER])
-            rows.score(listed_key(digest), member, 0)
+            rows.score(key, head + b"".join(items[start : start + LISTED_TOGETHER]), 0)
 
 
 def listed_key(digest: bytes) -> str:

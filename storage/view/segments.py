@@ -10,14 +10,14 @@ are those of the log. Segments are derived data: they may be deleted at any time
 
 import json
 import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgpack
+from isal import isal_zlib
 from msgspec import DecodeError, Meta
 from msgspec.json import Decoder
 
@@ -36,8 +36,9 @@ FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
 _NAME = re.compile(re.escape(FOLDER) + r"([0-9]{12,})-([0-9]{12,})\.segment")
-# Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
+# Deterministic on every machine is what the same library gives; another one's bytes are as good, and never compared.
 _LEVEL = 1
+_WITH_NUMBERS = frozenset({"ZADD", "HSET"})
 _STATE, _KEYS, _HISTORY = range(3)
 PARTS = 3
 HEAD_BYTES = 16 << 10
@@ -83,11 +84,12 @@ def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten
         if isinstance(entry, Compact):
             forgotten = (entry.archived, entry.keys_through)
         for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
-            row = [_text(part) for part in command]
+            if command[0] in _WITH_NUMBERS:  # which Lua would write in its own way, where they are large
+                command = [str(part) if type(part) is int else part for part in command]
             if command[1] == "head":
-                head.update(zip(row[2::2], row[3::2], strict=True))
+                head.update(zip(command[2::2], command[3::2], strict=True))
             else:
-                parts[_part_of(command[1])].add(row)
+                parts[_part_of(command[1])].add(command)
         for part in parts:
             part.end_of_entry()
     parts[_STATE].add(["HSET", "head", *chain(*head.items())])
@@ -111,7 +113,7 @@ class _Chunks:
     def add(self, row: list[str | bytes]) -> None:
         """Add a command."""
         self._rows.append(row)
-        self._size += sum(len(text) for text in row)
+        self._size += sum(map(len, row))
 
     def end_of_entry(self) -> None:
         """End the chunk where it is large enough."""
@@ -125,11 +127,6 @@ class _Chunks:
             self._chunks.append(msgpack.packb(self._rows, use_bin_type=False))
             self._rows, self._size = [], 0
         return self._chunks
-
-
-def _text(part: Any) -> str | bytes:
-    # Lua would write a large number in its own way.
-    return part if isinstance(part, str | bytes) else str(part)
 
 
 def name_of(first: int, last: int) -> str:
@@ -158,7 +155,7 @@ class _Header(Record, frozen=True, kw_only=True):
 
 def encode(segment: Segment) -> bytes:
     """Return a segment's bytes: a line of JSON, and the chunks of its parts behind it."""
-    packed = [[zlib.compress(chunk, _LEVEL) for chunk in part] for part in segment.parts]
+    packed = [[isal_zlib.compress(chunk, _LEVEL) for chunk in part] for part in segment.parts]
     header = {
         "format": FORMAT, "first": segment.first, "last": segment.last, "previous": segment.previous,
         "hash": segment.hash, "forgotten": segment.forgotten, "chunks": [[len(c) for c in part] for part in packed],
@@ -182,7 +179,7 @@ def decode(data: bytes, parts: int = PARTS) -> Segment:
             raise CorruptSegment("a segment is damaged")
         chunks = []
         for length in lengths:
-            chunks.append(zlib.decompress(data[at : at + length]))
+            chunks.append(isal_zlib.decompress(data[at : at + length]))
             at += length
         read.append(tuple(chunks))
     return Segment(header.first, header.last, header.previous, header.hash, tuple(read), header.forgotten)

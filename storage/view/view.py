@@ -250,6 +250,10 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
         for chunk in batched(fields.items(), _ARGUMENTS):
             yield ["HSET", key, *(text for item in chunk for text in item)]
     for key, scores in rows.sorted_sets.items():
+        if len(scores) == 1:  # as most that lists find changesets by
+            [(member, score)] = scores.items()
+            yield ["ZADD", key, score, member]
+            continue
         for scored in batched(scores.items(), _ARGUMENTS):
             yield ["ZADD", key, *(text for member, score in scored for text in (score, member))]
     yield ["HSET", "head", *(text for item in rows.head.items() for text in item)]

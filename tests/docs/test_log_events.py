@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from storage.backends.bucket import Bucket, BucketError
@@ -128,7 +128,7 @@ def test_a_wrong_root_is_critical_counted_and_commits_nothing(world: World, monk
 
 def test_a_batch_names_the_requests_that_its_changesets_came_with(world: World) -> None:
     by = [Submitter(principal="user:ada", request=request) for request in ("R1", "R2", "R1")]
-    world.submit(*(replace(item(world.all, {f"f{i}": b"1"}, world.tip), by=each) for i, each in enumerate(by)))
+    world.submit(*(structs.replace(item(world.all, {f"f{i}": b"1"}, world.tip), by=each) for i, each in enumerate(by)))
     with capture_logs() as logs:
         batch.commit_batch(world.repo)
     [event] = [each for each in logs if each["event"] == "batch_committed"]

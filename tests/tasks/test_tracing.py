@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -54,7 +54,7 @@ def trace_of(span: Any) -> str:
 
 def test_a_batch_and_its_merge_are_in_the_trace_of_each_changeset(world: World, exported: Any) -> None:
     for path, trace in zip("fg", PARENTS, strict=True):
-        world.submit(replace(item(world.all, {path: b"1"}, world.tip), trace=trace))
+        world.submit(structs.replace(item(world.all, {path: b"1"}, world.tip), trace=trace))
     with tracing.batch() as results:
         results.append(commit_batch(world.repo))
     assert results[0].changesets == 2 and not results[0].published

@@ -7,10 +7,12 @@ becomes one changeset against its base. What was pushed before is known by its c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import structs
 
 from app.access.caller import Caller
 from app.gateway.receive import outcomes
@@ -243,7 +245,7 @@ class _Plan:
             resolves = None
         elif resolves:
             self._replaced.add(resolves)
-        return replace(submission, key=free[oid], resolves=resolves)
+        return structs.replace(submission, key=free[oid], resolves=resolves)
 
 
 def _shown(error: LimitReached, who: Caller) -> LimitReached:

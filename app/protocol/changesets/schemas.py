@@ -7,13 +7,13 @@ marshmallow's loop over fields (`LimitedSchema.load_valid`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
 from marshmallow import ValidationError
 from marshmallow.fields import Raw
+from msgspec import structs
 
 from app.protocol import fields
 from app.protocol.changesets.labels import load_labels
@@ -168,7 +168,7 @@ def load_bulk(
         try:
             prefix = f"changesets[{position}]"
             made = _submission(loader, loader.item, item, prefix, position, "", each_key, effort)
-            loaded.append(replace(made, key=own_key(made.key)) if made.key else made)
+            loaded.append(structs.replace(made, key=own_key(made.key)) if made.key else made)
         except Invalid as problem:
             # Each has one at least; a thousand answers with all of theirs would be megabytes.
             errors = problem.field_errors[: max(1, _MAX_BULK_ERRORS - shown)]
@@ -272,7 +272,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
         errors = [{"field": dot + field_of(changes, i), "message": message} for i, message in clashes]
     if errors:
         raise Invalid(errors)
-    return tuple([replace(each, base=None) if each.source is not None else each for each in changes])
+    return tuple([structs.replace(each, base=None) if each.source is not None else each for each in changes])
 
 
 def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | None) -> Change:

@@ -1,7 +1,9 @@
 """What a writer submits, after app/protocol has checked it and before anything is stored. Pure values."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from storage.git.paths import path_json
 from storage.git.threeway import Strategy
@@ -9,14 +11,12 @@ from storage.log.manifest import Op
 from storage.log.records import Pushed
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One path of a changeset."""
 
     op: Op
     path: bytes  # one that Git checks out anywhere; as a rule UTF-8
     mode: int  # of a put or mode; 0 for a delete, and for a move that leaves the mode as it is
-    _: KW_ONLY
     content: bytes | None = None  # of a put or move that brings its bytes
     oid: bytes | None = None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
     base: bytes | None = None  # with a base by versions: the id seen, None where the file did not exist
@@ -70,8 +70,7 @@ class VersionsBase:
 Base = CommitBase | ChangesetBase | ItemBase | VersionsBase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True):
     """A changeset as its writer gave it; what is None is for the server to fill in."""
 
     slice: str  # an id or a name; not yet looked up

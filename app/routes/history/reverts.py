@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flask import Blueprint, Response, jsonify, request
+from msgspec import structs
 
 from app.access.current import caller, own_key, submitter
 from app.intake.checks import check_capacity, check_key, keys_of
@@ -42,7 +41,7 @@ def make(changeset: str) -> tuple[Response, int]:
         raise not_found("slice", outcome.slice)
     subject = here.repo.objects.commit(oid_of(outcome.commit)).message.partition("\n")[0]
     item = revert(here.repo, where, Undone(old, oid_of(outcome.commit), subject), key, caller())
-    item = replace(item, by=submitter())
+    item = structs.replace(item, by=submitter())
     check_capacity(here.settings, admission, [item.submission], item.slice)
     check_queued(limits_of(here.settings, caller()), caller(), admission.waiting_of[caller().principal], 1)
     [accepted] = here.intake.accept([item])

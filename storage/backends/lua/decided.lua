@@ -10,8 +10,8 @@ local function is_up_to(id, mark)
 end
 local function decisions(view)
   local mark = redis.call('HGET', view .. 'head', 'mark') or ''
-  return function(id)
-    return redis.call('EXISTS', view .. 'outcome:' .. id) == 1
+  return function(id, has_no_outcome) -- as far as the caller knows
+    return (not has_no_outcome and redis.call('EXISTS', view .. 'outcome:' .. id) == 1)
       or (is_up_to(id, mark) and redis.call('HEXISTS', view .. 'undecided', id) == 0)
   end
 end

@@ -67,14 +67,21 @@ local function queue_up(i, held, is_parked)
   end
 end
 
+-- Mostly none of them is known yet, which one call tells of many.
+local keys = {}
+for i = 4, #ARGV, 16 do
+  keys[#keys + 1], keys[#keys + 2] = view .. 'outcome:' .. ARGV[i], prefix .. 'work:' .. ARGV[i]
+end
+local all_new = count_existing(keys) == 0
+
 for i = 4, #ARGV, 16 do
   local id, slice, parked = ARGV[i], ARGV[i + 1], false
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
-  if decided(id) then
+  if decided(id, all_new) then
     positions[#positions + 1] = -1
   else
     parked = ARGV[i + 9] == '1' and not redis.call('ZSCORE', view .. 'released', id)
-    if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then
+    if all_new or redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then
       queue_up(i, held, parked)
     end
     positions[#positions + 1] = parked and -2 or queue

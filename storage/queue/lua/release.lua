@@ -81,6 +81,11 @@ local function take_back(work, id)
   end
 end
 
+-- Mostly all of them are decided, which one call tells of many.
+local outcomes = {}
+for i = 2, #members, 2 do outcomes[#outcomes + 1] = view .. 'outcome:' .. members[i] end
+local all_decided = count_existing(outcomes) == #outcomes
+
 local slices = {}
 for i = 1, #members, 2 do
   local slice, id = members[i], members[i + 1]
@@ -90,7 +95,7 @@ for i = 1, #members, 2 do
   if slice == '' then slice = known or '' end
   slices[slice] = true
   for j = 1, #(files or ''), 8 do locks[#locks + 1] = prefix .. 'lock:file:' .. string.sub(files, j, j + 7) end
-  if decided(id) then
+  if all_decided or decided(id) then
     gone[#gone + 1] = {slice, id, files, key, resolves, by, priority, digests}
     if hold or not known then
       if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end

@@ -8,6 +8,7 @@
 -- Errors: STALE another epoch is published; GAP entries before it are missing; FORKED the view's last entry is not the
 -- one that this entry follows. Cost: O(rows).
 --include rows
+--include parts
 local prefix, epoch, published, seq, previous = unpack(ARGV, 1, 5)
 seq = tonumber(seq)
 if published == '1' and redis.call('GET', KEYS[1]) ~= epoch then
@@ -21,10 +22,21 @@ if applied ~= seq - 1 then return redis.error_reply('GAP the view has applied ' 
 if applied > 0 and hash ~= previous then
   return redis.error_reply('FORKED entry ' .. applied .. ' of the view is not the one in the log')
 end
-local at = 6
+-- Strings that follow one another are set by few calls: there is one for each changeset.
+local at, strings = 6, {}
+local function set_strings()
+  if #strings == 0 then return end
+  in_parts(strings, function(...) redis.call('MSET', ...) end)
+  strings = {}
+end
 while at <= #ARGV do
   local last = at + 2 + tonumber(ARGV[at])
-  write_row(view, ARGV, at + 1, last)
+  if ARGV[at + 1] == 'SET' and last == at + 3 then
+    strings[#strings + 1], strings[#strings + 2] = view .. ARGV[at + 2], ARGV[at + 3]
+  else
+    set_strings()
+    write_row(view, ARGV, at + 1, last)
+  end
   at = last + 1
 end
 if published == '1' then redis.call('PUBLISH', prefix .. 'applied', seq) end

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from app.protocol.url_names import WORDS
 from storage.base.settings import Settings
@@ -37,7 +38,9 @@ def test_a_tree_goes_on_behind_a_path_of_control_characters(api: Api) -> None:
     ],
 )
 def test_a_commit_of_a_time_without_a_date_is_listed_all_the_same(api: Api, time: int, zone: int, shown: str) -> None:
-    made = replace(item(api.world.all, {"f": b"1"}, api.world.tip), author=Ident("Ada", "ada@example.org", time, zone))
+    made = structs.replace(
+        item(api.world.all, {"f": b"1"}, api.world.tip), author=Ident("Ada", "ada@example.org", time, zone)
+    )
     api.world.submit(made)
     api.world.work()
     [listed] = api.get("/slices/all/commits")["items"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from app.admin.deep.verification import deep
 from app.intake.checks import MAX_JUDGED_BYTES
@@ -114,10 +114,10 @@ def accepted_before(api: Api, op: str, path: str, base: str, strategy: Strategy)
     change = OPS[op](path)
     mode = 0 if op == "delete" else int(change.get("mode", "100644"), 8)
     made = item(api.world.all, {path: None if op == "delete" else b"3\n"}, bases={path: bytes.fromhex(base)})
-    given = replace(made.submission.changes[0], op="put" if op == "link" else op, mode=mode, strategy=strategy)
+    given = structs.replace(made.submission.changes[0], op="put" if op == "link" else op, mode=mode, strategy=strategy)
     if op == "mode":
-        made, given = replace(made, oids=(None,), blobs={}), replace(given, content=None)
-    return api.world.submit(replace(made, submission=replace(made.submission, changes=(given,))))[0]
+        made, given = structs.replace(made, oids=(None,), blobs={}), structs.replace(given, content=None)
+    return api.world.submit(structs.replace(made, submission=structs.replace(made.submission, changes=(given,))))[0]
 
 
 def test_a_submodule_may_point_to_a_stored_object_and_be_a_seen_version(api: Api, ids: dict[str, str]) -> None:

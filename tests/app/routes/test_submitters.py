@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from app.admin.deep.verification import deep
 from app.admin.export import export
@@ -164,8 +164,8 @@ def test_commits_of_older_versions_are_right_without_it_and_with_what_their_writ
     root: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent, by = principal(root, "agent:a"), Submitter(principal="agent:a")
-    forged = replace(item(root.world.all, {"f": b"1"}, root.world.tip, message=FORGED), by=by)
-    late = replace(item(root.world.all, {"g": b"1"}, root.world.tip, message=FORGED, hold=True), by=by)
+    forged = structs.replace(item(root.world.all, {"f": b"1"}, root.world.tip, message=FORGED), by=by)
+    late = structs.replace(item(root.world.all, {"g": b"1"}, root.world.tip, message=FORGED, hold=True), by=by)
     with monkeypatch.context() as before:
         as_before(before)
         plain = agent.submit(base=root.tip, changes=[put("a")])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from storage.base.ids import ChangesetId, ObjectId
 from storage.commit.base_resolver import BaseResolver

@@ -6,13 +6,13 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
+from msgspec import structs
 
 from app.admin import export as export_module
 from app.admin import verify as verify_module
@@ -571,7 +571,7 @@ def test_verify_misses_any_row_of_the_archive(world: World) -> None:
     ids = some_work(world, 1)
     abandon(world.repo, ids[2])
     resolution = item(world.all, {"same": b"5"}, world.tip)
-    world.submit(replace(resolution, submission=replace(resolution.submission, resolves=ids[3])))
+    world.submit(structs.replace(resolution, submission=structs.replace(resolution.submission, resolves=ids[3])))
     world.work()
     compacted(world)
     assert not verify(world.repo, with_git=False).differences

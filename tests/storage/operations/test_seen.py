@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from app.intake.packing import Item
 from app.protocol.changesets.submissions import Change
@@ -52,8 +52,8 @@ def file(content: bytes, mode: int = FILE_MODE) -> Version:
 def with_modes(made: Item, modes: dict[str, int], bases: dict[str, bytes] | None = None) -> Item:
     """Add changes of mode to a submission."""
     more = tuple(Change("mode", p.encode(), mode, base=(bases or {}).get(p)) for p, mode in modes.items())
-    submission = replace(made.submission, changes=made.submission.changes + more)
-    return replace(made, submission=submission, oids=made.oids + (None,) * len(more))
+    submission = structs.replace(made.submission, changes=made.submission.changes + more)
+    return structs.replace(made, submission=submission, oids=made.oids + (None,) * len(more))
 
 
 def test_on_a_commit_its_tree_was_seen(world: World) -> None:
@@ -105,7 +105,9 @@ def test_a_repeat_stands_for_the_first_of_its_key(world: World) -> None:
     start = world.tip
     one = item(world.all, {"f": b"1"}, start, key="k")
     [first], [repeat] = world.submit(one), world.submit(one)
-    other = world.submit(replace(item(world.all, {"f": b"2"}, start, key="k"), fingerprint="another request"))[0]
+    other = world.submit(structs.replace(item(world.all, {"f": b"2"}, start, key="k"), fingerprint="another request"))[
+        0
+    ]
     world.work()
     assert [world.status(each) for each in (first, repeat, other)] == ["committed", "rejected", "rejected"]
     calls: list[str] = []

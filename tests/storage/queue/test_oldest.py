@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from storage.base.ids import PackId, SliceId
 from storage.base.settings import Settings

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import redis
+from msgspec import structs
 
 from storage.backends.scripts import Scripts
 from storage.base.errors import Paused, Recovering, ViewAbsent
@@ -64,6 +65,20 @@ def test_what_has_an_outcome_is_never_queued_again(bench: QueueBench) -> None:
     assert bench.queue.length() == 0
 
 
+def test_new_queued_and_decided_ones_in_one_call_are_told_apart(bench: QueueBench) -> None:
+    made = [bench.made("S0", f"f{i}") for i in range(4)]
+    queued, decided, left, new = made
+    bench.queue.enqueue([(each, b"{}") for each in made[:3]])
+    bench.decide(decided.id, "S0")
+    claimed = bench.queue.claim("me")
+    assert [item.id for item in claimed] == [queued.id, left.id]
+    bench.decide(queued.id, "S0")
+    bench.queue.release("me", claimed)
+    assert bench.queue.waiting("S0", "", 10) == [left.id], "decided ones leave, and the other is given back"
+    assert bench.queue.enqueue([(each, b"{}") for each in made]) == [NoPosition.DECIDED, NoPosition.DECIDED, 0, 1]
+    assert bench.queue.length() == 2 and [item.id for item in bench.queue.claim("you")] == [left.id, new.id]
+
+
 def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
     """Return whose an idempotency key is, and how many seconds that is remembered outside the view (-1: for ever)."""
     found = bench.queue.key_owners([key]).get(key)
@@ -72,7 +87,7 @@ def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
 
 @pytest.mark.parametrize("hold", [False, True], ids=["queued", "held"])
 def test_an_idempotency_key_is_known_while_its_changeset_is_undecided(bench: QueueBench, hold: bool) -> None:
-    first, second = (replace(bench.made("S0", "f"), key="k", fingerprint="f", hold=hold) for _ in range(2))
+    first, second = (structs.replace(bench.made("S0", "f"), key="k", fingerprint="f", hold=hold) for _ in range(2))
     bench.queue.enqueue([(first, b"{}"), (second, b"{}")])
     assert owner_of(bench, "k") == (first.id, -1)
     bench.decide(second.id, "S0", "rejected", reason="duplicate", key="k", fingerprint="f")
@@ -87,7 +102,7 @@ def test_an_idempotency_key_is_known_while_its_changeset_is_undecided(bench: Que
 def test_a_dead_workers_changesets_key_goes_with_its_lease(
     bench: QueueBench,
 ) -> None:
-    one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
+    one = structs.replace(bench.made("S0", "f"), key="k", fingerprint="f")
     bench.queue.enqueue([(one, b"{}")])
     bench.decide(one.id, "S0", key="k", fingerprint="f")
     assert owner_of(bench, "k") == (one.id, -1)
@@ -97,7 +112,7 @@ def test_a_dead_workers_changesets_key_goes_with_its_lease(
 
 
 def test_a_key_does_not_expire_if_an_older_view_requeues_its_changeset(bench: QueueBench) -> None:
-    one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
+    one = structs.replace(bench.made("S0", "f"), key="k", fingerprint="f")
     bench.view.redis.set(f"{bench.view.prefix}key:k", f"{one.id} f", ex=60)
     bench.queue.enqueue([(one, b"{}")])
     assert owner_of(bench, "k") == (one.id, -1)
@@ -157,7 +172,7 @@ def with_contents(bench: QueueBench, where: str, path: str, *sizes: int) -> list
     """Queue a changeset of one file for each of these sizes."""
     made = [bench.made(where, path) for _ in sizes]
     sized = [
-        replace(one, changes=(replace(one.changes[0], range=PackRange(12, 9, size)),))
+        structs.replace(one, changes=(structs.replace(one.changes[0], range=PackRange(12, 9, size)),))
         for one, size in zip(made, sizes, strict=True)
     ]
     bench.queue.enqueue([(one, b"{}") for one in sized])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
@@ -35,7 +36,7 @@ def put(bench: QueueBench, by: str, where: str, *paths: str, count: int = 1, **m
 
 
 def with_principal(changeset: Changeset, by: str, **more: object) -> Changeset:
-    return replace(changeset, by=Submitter(principal=by), **more)  # type: ignore[arg-type]
+    return structs.replace(changeset, by=Submitter(principal=by), **more)  # type: ignore[arg-type]
 
 
 def claim(bench: QueueBench, most: int = 8, share: int = 4, owner: str = "me", **changed: object) -> list[Claimed]:

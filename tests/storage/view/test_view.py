@@ -101,6 +101,18 @@ def test_an_idempotency_key_belongs_to_the_first_that_was_decided_with_it(view: 
     assert view.snapshot(keys=["k", "l"]).keys == {"k": "one", "l": "six"}
 
 
+def test_a_snapshot_tells_of_more_changesets_than_one_command_takes(view: View) -> None:
+    ids = [f"changeset{i}" for i in range(1203)]
+    known = ids[3::7]
+    view.apply("E", decided(2, "h1", **{each: {"status": "rejected", "reason": "r"} for each in known}), "h2")
+    view.redis.hset(view.key("closed"), ids[500], ids[501])
+    view.redis.hset(view.key("undecided"), ids[-1], "inbox/P-1")
+    snapshot = view.snapshot(ids)
+    assert [each for each in ids if each in snapshot.outcomes] == known
+    assert [snapshot.outcomes[each].index for each in known] == list(range(len(known)))
+    assert snapshot.closed == {ids[500]: ids[501]} and snapshot.undecided == {ids[-1]}
+
+
 def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> None:
     assert not view.publish("E", "F"), "it holds nothing"
     view.apply("F", GENESIS, "h1", published=False)
