@@ -39,5 +39,6 @@ while at <= #ARGV do
   end
   at = last + 1
 end
+set_strings()
 if published == '1' then redis.call('PUBLISH', prefix .. 'applied', seq) end
 return 1
