@@ -1,19 +1,18 @@
 """Which changesets a caller may know of: those all of whose paths it may read, whatever their slice says today.
 
 A record of a changeset, and what the queues have of one, name a few prefixes that cover its paths; by these, a list
-judges at no cost. Where they are
-too coarse for its own submitter, or an older record has none, the manifest says the paths themselves. What changes
-nothing is judged by the paths of its slice.
+judges at no cost. Where they are too coarse for its own submitter, or an older record has none, the manifest says the
+paths themselves. What changes nothing is judged by the paths of its slice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import to_builtins
 
-from app.access.caller import ROOT_PATH, Caller
+from app.access.caller import Caller
 from storage.access.policy import Right
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, SliceId
@@ -60,7 +59,7 @@ def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -
     if who.reads_all:
         return set(states)
     seen: set[N] = set()
-    without: dict[N, tuple[SliceId, str]] = {}  # those without paths: their slices and submitters
+    without: dict[N, _Empty] = {}
     unsure: dict[N, PackId] = {}
     for changeset, state in states.items():
         covers, facts = state.covers, state.facts
@@ -69,32 +68,48 @@ def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -
         elif facts and not facts.paths:
             # These prefixes are its paths themselves: its manifest says no more.
             if not covers and (slice_id := state.outcome.slice if state.outcome else state.slice):
-                without[changeset] = slice_id, _submitter(state)
+                without[changeset] = _Empty(slice_id, _submitter(state), _resolved(state))
         elif pack := _pack_to_ask(who, state):
             unsure[changeset] = pack
     for changeset, submitted in _manifests(repo, unsure):
         if not submitted.changes:
-            without[changeset] = submitted.slice, submitted.by.principal if submitted.by else ""
+            without[changeset] = _Empty(
+                submitted.slice, submitted.by.principal if submitted.by else "", submitted.resolves
+            )
         elif who.may(Right.READ, [change.path for change in submitted.changes]):
             seen.add(changeset)
     return seen | _visible_by_slice(repo, who, without)
 
 
-def _visible_by_slice(repo: Repository, who: Caller, changesets: Mapping[N, tuple[SliceId, str]]) -> set[N]:
+class _Empty(NamedTuple):
+    """A changeset that changes nothing."""
+
+    slice: SliceId
+    submitter: str  # empty where nobody is known
+    resolves: ChangesetId | None  # whose message it repeats
+
+
+def _visible_by_slice(repo: Repository, who: Caller, changesets: Mapping[N, _Empty]) -> set[N]:
     """Return those that a caller may know of, of changesets that change nothing: by slice and submitter.
 
-    Its submitter may have been let into a part of the slice alone.
+    Its submitter may have been let into a part of the slice alone. What it resolves has to be readable too: the slice
+    may have had other paths then.
     """
     if not changesets:
         return set()
-    slices = repo.view.slices(sorted({slice_id for slice_id, _ in changesets.values()}))
+    slices = repo.view.slices(sorted({each.slice for each in changesets.values()}))
     whole = {each.id for each in slices if who.may(Right.READ, each.paths)}
-    part = {each.id for each in slices if who.may_somewhere(Right.READ, each.paths)}
-    return {
-        changeset
-        for changeset, (slice_id, submitter) in changesets.items()
-        if slice_id in whole or (submitter == who.principal and slice_id in part)
+    part = {each.id for each in slices if who.may_somewhere(Right.READ, frozenset(each.paths))}
+    seen = {
+        changeset: each.resolves
+        for changeset, each in changesets.items()
+        if each.slice in whole or (each.submitter == who.principal and each.slice in part)
     }
+    resolved = sorted({each for each in seen.values() if each is not None})
+    states = dict(zip(resolved, repo.queue.states(resolved)[1], strict=True)) if resolved else {}
+    with_paths = {each: state for each, state in states.items() if state.covers}
+    hidden = with_paths.keys() - visible(repo, who, with_paths)
+    return {changeset for changeset, each in seen.items() if each not in hidden}
 
 
 def _submitter(state: ChangesetState) -> str:
@@ -104,16 +119,17 @@ def _submitter(state: ChangesetState) -> str:
     return state.told.by if state.told else ""
 
 
-def judged_at(repo: Repository, changeset: Changeset) -> list[bytes]:
-    """Return the paths at which it is judged what may be done with a changeset. Raises Unavailable.
+def _resolved(state: ChangesetState) -> ChangesetId | None:
+    return state.outcome.resolves if state.outcome is not None else state.resolves
 
-    They are those that it changes. One that changes nothing, such as a resolution that drops every change, is its
-    slice's as a whole, and everybody's who has a right at everything once that is gone.
+
+def slice_paths(repo: Repository, changeset: Changeset) -> frozenset[bytes]:
+    """Return the paths of a changeset's slice, by which it is judged where it changes nothing; none once that is gone.
+
+    Raises Unavailable.
     """
-    if changeset.changes:
-        return [change.path for change in changeset.changes]
     where = repo.view.slices([changeset.slice])
-    return sorted(where[0].paths) if where else [ROOT_PATH]
+    return frozenset(where[0].paths) if where else frozenset()
 
 
 def _pack_to_ask(who: Caller, state: ChangesetState) -> PackId | None:

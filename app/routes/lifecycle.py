@@ -7,7 +7,7 @@ from msgspec import structs
 
 from app.access.caller import ROOT_PATH
 from app.access.current import caller, known_actor, own_key, submitter
-from app.access.visibility import judged_at
+from app.access.visibility import slice_paths
 from app.intake.admission import admit_to_check
 from app.intake.checks import check_capacity, keys_of
 from app.intake.dry_run import dry_run
@@ -109,10 +109,14 @@ def _require(changeset: str, state: ChangesetState, own: bool = True) -> None:
         return
     submitted = read_changeset(services().repo, ChangesetId(changeset), state)
     is_own = own and submitted.by is not None and submitted.by.principal == who.principal
-    paths = judged_at(services().repo, submitted)
-    if is_own and not submitted.changes and who.may_somewhere(Right.WRITE, paths):
+    needed = Right.WRITE if is_own else Right.MAINTAIN
+    if submitted.changes:
+        who.require(needed, [change.path for change in submitted.changes])
+        return
+    paths = slice_paths(services().repo, submitted)
+    if is_own and who.may_somewhere(needed, paths):
         return  # it may write a part of the slice alone, and have dropped its changes there
-    who.require(Right.WRITE if is_own else Right.MAINTAIN, paths)
+    who.require(needed, sorted(paths) or [ROOT_PATH], only_readable=True)
 
 
 def _replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from storage.access.identities import Identities
-from storage.access.policy import EVERYONE, EVERYTHING, GROUP, RIGHTS, Grant, Policy, Right, Role
+from storage.access.policy import EVERYONE, EVERYTHING, GROUP, RIGHTS, ROOT, Grant, Policy, Right, Role
 
 
 class Rights:
@@ -55,19 +55,18 @@ class Rights:
         return None
 
 
-def missing_of(
-    given: Sequence[Rights], right: Right, paths: Collection[bytes], within: Collection[bytes]
-) -> bytes | None:
-    """Return the first of these paths at which one of several rights is missing, as if none ended; None: all are there.
+def missing_of(given: Sequence[Rights], right: Right, paths: Sequence[bytes]) -> bytes | None:
+    """Return the first of these paths at which one of several rights is missing, as if none ended; None: none is."""
+    return next((path for each in given if (path := each.missing(right, paths)) is not None), None)
 
-    What has no paths needs the right at something `within` these, of which the first is returned where it is missing.
+
+def may_somewhere(given: Sequence[Rights], right: Right, paths: frozenset[bytes]) -> bool:
+    """Tell whether several rights are all there at one of these paths, or at something that one of them holds.
+
+    As if none ended. Costs the paths and what is given, not their product.
     """
-    if paths:
-        return next((path for each in given if (path := each.missing(right, paths)) is not None), None)
-    prefixes = {prefix for each in given for prefix in each.prefixes(right)}
-    inside = {prefix for prefix in prefixes if any(_holds(path, prefix) for path in within)}
-    is_there = any(all(each.has(right, path) for each in given) for path in {*within, *inside})
-    return None if is_there else min(within)
+    within = (prefix for each in given for prefix in each.prefixes(right) if _is_below(prefix, paths))
+    return any(all(each.has(right, path) for each in given) for path in (*paths, *within))
 
 
 NOTHING = Rights({})
@@ -116,6 +115,24 @@ def limited_to(role: Role | None, paths: Collection[str]) -> Rights:
     """Return the rights that a token is cut down to: those of a role, on some paths; without either, all."""
     rights = int(RIGHTS[role] if role else EVERYTHING)
     return Rights({path.encode(): rights for path in paths or ["/"]})
+
+
+def given_to(policy: Compiled, principal: str, role: Role | None, paths: Collection[str]) -> list[Rights]:
+    """Return what a principal may do by a policy, and what its token is limited to, if it is."""
+    given = [ALL if principal == ROOT else policy.rights(principal)]
+    return [*given, limited_to(role, paths)] if role or paths else given
+
+
+def _is_below(path: bytes, prefixes: frozenset[bytes]) -> bool:
+    """Tell whether one of these prefixes holds a path or prefix."""
+    if b"/" in prefixes or path in prefixes:
+        return True
+    end = path.find(b"/") + 1
+    while end:
+        if path[:end] in prefixes:
+            return True
+        end = path.find(b"/", end) + 1
+    return False
 
 
 def _holds(prefix: bytes, path: bytes) -> bool:

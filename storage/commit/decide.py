@@ -246,7 +246,7 @@ class _Deciding:
         there = as_file(self._head.get(path))
         if ours is None and there == theirs:
             return  # others did the same, and did not say that it was a move
-        changed = ours != sides.merged_on or at not in (source, path) or there not in (None, theirs)
+        changed = ours != sides.merged_on or at not in (source, path) or (at != path and there not in (None, theirs))
         if changed and change.strategy == Strategy.OURS:
             return
         version = _merge_moved(change, sides, partial(self._merge_file, path))

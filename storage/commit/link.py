@@ -16,8 +16,8 @@ from functools import partial
 
 from msgspec import structs
 
-from storage.access.policy import ROOT, Right
-from storage.access.rights import ALL, limited_to, missing_of
+from storage.access.policy import Right
+from storage.access.rights import given_to, may_somewhere, missing_of
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Placed, Rejection, Taken, base_said, decide, says_moves
@@ -203,15 +203,15 @@ class Linker:
             return self._not_allowed(changeset.by, [change.path for change in changeset.changes], definition.paths)
         return None
 
-    def _not_allowed(self, by: Submitter, paths: Sequence[bytes], of: Collection[bytes]) -> Rejection | None:
-        """Return why a submitter may not change these paths `of` a slice, as the policy is now; it may have waited."""
-        given = [ALL if by.principal == ROOT else self._snapshot.policy.rights(by.principal)]
-        if by.role or by.paths:
-            given.append(limited_to(by.role, by.paths))
-        missing = missing_of(given, Right.WRITE, paths, of)
-        if missing is None:
+    def _not_allowed(self, by: Submitter, paths: Sequence[bytes], within: Collection[bytes]) -> Rejection | None:
+        """Return why a submitter, who has waited, may not change these paths; none need a right `within` the slice."""
+        given = given_to(self._snapshot.policy, by.principal, by.role, by.paths)
+        if not paths and not may_somewhere(given, Right.WRITE, frozenset(within)):
+            return Rejection("not-allowed", f"{by.principal} may write nothing in the slice")
+        path = missing_of(given, Right.WRITE, paths)
+        if path is None:
             return None
-        return Rejection("not-allowed", f"{by.principal} has not the role writer at {as_text(missing)}")
+        return Rejection("not-allowed", f"{by.principal} has not the role writer at {as_text(path)}")
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
         """Return what the writer saw, with its tree's id unless that is in a stack of this batch; None: not decided."""

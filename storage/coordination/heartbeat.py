@@ -40,8 +40,9 @@ class Heartbeat:
         self._owners: Counter[str] = Counter()
         self._messages: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        # Held while leases are renewed.
-        self._beating = threading.Lock()
+        # No renewal is on its way. An event and no lock, which a signal's exception might leave locked.
+        self._quiet = threading.Event()
+        self._quiet.set()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -50,8 +51,12 @@ class Heartbeat:
 
         Afterwards no renewal is on its way, unless Redis takes long to answer.
         """
-        with self._kept(self._owners, owner):
-            yield
+        try:
+            with self._kept(self._owners, owner):
+                yield
+        finally:
+            # One that is on its way would begin the lease again after its owner has ended it.
+            self._quiet.wait(_LEAST_PATIENCE)
 
     @contextmanager
     def of_message(self, kind: str, token: str) -> Iterator[None]:
@@ -73,9 +78,6 @@ class Heartbeat:
                 counts[item] -= 1
                 if not counts[item]:
                     del counts[item]
-            # A renewal that is on its way would begin the lease again after its owner has ended it.
-            if self._beating.acquire(timeout=_LEAST_PATIENCE):
-                self._beating.release()
 
     def _run(self) -> None:
         # Connections of its own, which nobody else uses up: one that does not answer is left while the leases live.
@@ -86,16 +88,19 @@ class Heartbeat:
         while True:
             time.sleep(min(1.0, max(0.05, self._every)))
             now = time.monotonic()
-            with self._beating:
-                with self._lock:
-                    owners, messages = list(self._owners), [name for name in self._messages if name[1]]
-                    if owners or messages:
-                        busy = now
-                    elif now - busy > _IDLE:
-                        self._thread = None
-                        return
+            with self._lock:
+                owners, messages = list(self._owners), [name for name in self._messages if name[1]]
                 if owners or messages:
+                    busy = now
+                    self._quiet.clear()
+                elif now - busy > _IDLE:
+                    self._thread = None
+                    return
+            if owners or messages:
+                try:
                     self._beat(view, owners, messages)
+                finally:
+                    self._quiet.set()
 
     def _beat(self, view: View, owners: list[str], messages: list[tuple[str, str]]) -> None:
         message_ttl = int(self._settings.message_ttl * 1000)

@@ -215,7 +215,7 @@ def keeps_tokens_that_were_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def decides_whatever_rights_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch does not ask whether a submitter may still write."""
-    monkeypatch.setattr(Linker, "_not_allowed", lambda linker, by, changeset: None)
+    monkeypatch.setattr(Linker, "_not_allowed", lambda *asked: None)
 
 
 def admits_whatever_rights_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

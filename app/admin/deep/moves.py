@@ -233,7 +233,7 @@ def _move(
         return
     if (head != seen or at not in (source, path)) and change.strategy in (Strategy.OURS, Strategy.THEIRS):
         made.unchecked = True
-    elif there not in (None, new) and change.strategy == Strategy.OURS:
+    elif at != path and there not in (None, new) and change.strategy == Strategy.OURS:
         made.unchecked = True  # versions before this one made a conflict of it
     elif head is None or at not in (source, path) or (head != seen and change.strategy == Strategy.EXACT):
         made.must_conflict = True

@@ -238,7 +238,8 @@ class _Plan:
         """Return a submission with its key, and with the conflict whose place it takes."""
         oid = _pushed_oid(submission)
         if oid in found:
-            resolves: ChangesetId | None = found[oid].changeset
+            known = found[oid]
+            resolves = known.changeset if self._may_replace(known, submission) else None
         else:
             resolves = self._known.conflict_before(submission, self._where, self._who)
         if resolves in self._replaced:
@@ -246,6 +247,12 @@ class _Plan:
         elif resolves:
             self._replaced.add(resolves)
         return structs.replace(submission, key=free[oid], resolves=resolves)
+
+    def _may_replace(self, known: Known, submission: Submission) -> bool:
+        """Tell whether a caller may take the place of a conflict: its own, or as a maintainer of the paths."""
+        by = known.state.outcome.by if known.state.outcome else None
+        is_own = (by.principal if by else "") == (self._who.principal if self._who.is_known else "")
+        return is_own or self._who.may(Right.MAINTAIN, [change.path for change in submission.changes])
 
 
 def _shown(error: LimitReached, who: Caller) -> LimitReached:

@@ -129,6 +129,8 @@ WANTED: list[tuple[str, list[Json], list[Json], str, Files]] = [
     ("ours drops it where others are", [put("b", THEIRS)], [move("a", "b", strategy="ours")], "landed",
      {"a": LINES, "b": THEIRS}),
     ("ours of what others did the same", [put("b", LINES)], [move("a", "b", strategy="ours")], "landed", {"b": LINES}),
+    ("ours changes what others moved there too", [move("a", "b")], [move("a", "b", content="x", strategy="ours")],
+     "landed", {"b": "x"}),
     ("exact collides", [put("a", THEIRS)], [move("a", "b", strategy="exact")], "content", {"a": THEIRS}),
     ("theirs takes what it brings", [put("a", THEIRS)], [move("a", "b", content="x", strategy="theirs")], "landed",
      {"b": "x"}),

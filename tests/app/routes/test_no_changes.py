@@ -102,7 +102,7 @@ def test_who_resolves_in_a_part_of_the_slice_sees_and_ends_what_came_of_it(root:
     other.post(f"/changesets/{changeset}/abandon", {}, 404)
     grants(root, "agent:a writer docs/", "agent:part reader docs/x")
     refused = part.post(f"/changesets/{changeset}/abandon", {}, 403).get_json(force=True)
-    assert (refused["path"], refused["role"]) == ("docs/", "writer")
+    assert (refused["path"], refused["role"]) == ("a path that is not shown", "writer"), "it reads a part of the slice"
     grants(root, "agent:a writer docs/", "agent:part writer docs/x")
     part.post(f"/changesets/{changeset}/abandon", {}, 200)
     assert part.get(f"/changesets/{changeset}")["status"] == "abandoned"
@@ -155,9 +155,21 @@ def test_a_batch_drops_it_where_its_submitter_may_write_nothing_in_its_slice_any
     assert shown["status"] == status
     assert root.get(f"/changesets/{conflict}").get("closed_by") == (changeset if status == "landed" else None)
     if status == "rejected":
-        assert (shown["reason"], shown["detail"]) == ("not-allowed", "agent:b has not the role writer at docs/")
+        assert (shown["reason"], shown["detail"]) == ("not-allowed", "agent:b may write nothing in the slice")
     repo = root.world.repo
     assert not verify(repo).differences and deep(repo.settings).difference == ""
+
+
+def test_what_it_resolves_stays_hidden_when_the_slice_has_other_paths(root: Api) -> None:
+    """It repeats the message of that."""
+    grants(root, "agent:a writer docs/", "agent:public reader docs/public/", "agent:public writer src/")
+    agent, public = principal(root, "agent:a"), principal(root, "agent:public")
+    waiting = dropping(root, agent)
+    assert root.http.patch("/v1/slices/docs", json={"paths": ["docs/public/"]}).status_code == 200
+    for status in ("queued", "landed"):
+        assert root.get(f"/changesets/{waiting}")["status"] == status
+        assert_hidden(public, waiting, root.tip)
+        root.world.work()
 
 
 def test_its_slice_is_gone_and_only_who_reads_everything_sees_it(root: Api) -> None:

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from app.gateway.wire.pkt_lines import FLUSH, pkt
 from storage.access.tokens import hash_of
 from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.api import Api
 from tests.support.principals import ROOT_TOKEN, grants
-from tests.support.pushing import GRANTS, WHOLE, Pushed, Pushing, pushing, token
+from tests.support.pushing import GRANTS, LINES, WHOLE, Pushed, Pushing, pushing, token
 from tests.support.waiting import await_true as until
 from tests.support.world import World
 
@@ -53,6 +55,23 @@ def test_a_writer_of_a_part_is_told_the_path_that_it_may_not_write(guarded: Push
     limited.commit({"docs/part/b": b"2\n"})
     done = limited.push()
     assert not done.ok and "docs/: the role writer is needed" in done.said, done.said
+
+
+@pytest.mark.parametrize(("role", "is_closed"), [("writer", False), ("maintainer", True)])
+def test_only_a_maintainer_closes_anothers_conflict_by_pushing_its_commit(
+    guarded: Pushing, root: Api, role: str, is_closed: bool
+) -> None:
+    grants(root, *GRANTS, f"agent:other {role} docs/")
+    own, other = (guarded.clone("docs", token=token(root, f"agent:{name}")) for name in ("w", "other"))
+    for each, word in ((own, b"mine\n"), (other, b"theirs\n")):
+        each.commit({"docs/a.txt": LINES.replace(b"line 3\n", word)})
+    assert other.push().ok
+    conflict = own.push().changesets
+    other.git("fetch", "-q", str(own.path), "HEAD")
+    other.git("reset", "-q", "--hard", "FETCH_HEAD")
+    assert other.push("-o", "strategy=ours").ok
+    _, [state] = guarded.world.repo.queue.states(conflict)
+    assert (state.closed_by is not None) is is_closed
 
 
 def test_what_a_reader_sends_all_the_same_is_not_given_to_git(guarded: Pushing, root: Api) -> None:
