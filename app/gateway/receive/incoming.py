@@ -52,17 +52,26 @@ class RenamesTakeLong(Refused):
     """Git does not find in time what was renamed."""
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that are gone have left; to be called when a process starts."""
-    for left in folder.glob(f"{_PREFIX}*"):
+def left_in(folder: Path) -> list[Path]:
+    """Return the folders of pushes that are there when a process starts."""
+    return list(folder.glob(f"{_PREFIX}*"))
+
+
+def remove_left(folders: Iterable[Path]) -> list[Path]:
+    """Remove those of `left_in` whose processes are gone, and return the others."""
+    living = []
+    for left in folders:
         owner = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if not (owner.isdigit() and _lives(int(owner))):
+        if owner.isdigit() and _lives(int(owner)):
+            living.append(left)
+        else:
             shutil.rmtree(left, ignore_errors=True)
+    return living
 
 
 def _lives(process: int) -> bool:
     if process == os.getpid():
-        return False  # an earlier one of this number: this one has nothing yet
+        return False  # an earlier one of this number: this one had nothing yet
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -22,7 +22,7 @@ from app.access.authentication import Access
 from app.gateway.receive import outcomes
 from app.gateway.receive.advertised import Advertised
 from app.gateway.receive.commits import SHOWN_DIGITS
-from app.gateway.receive.incoming import MAIN, Incoming, TooLarge, sweep
+from app.gateway.receive.incoming import MAIN, Incoming, TooLarge, left_in, remove_left
 from app.gateway.receive.known import Known, KnownCommits
 from app.gateway.receive.options import Options, read_options
 from app.gateway.receive.received import NotComplete, Received
@@ -57,6 +57,8 @@ REFUSING: tuple[type[Exception], ...] = (Refused, *UNAVAILABLE)
 _ADVICE = "push to refs/for/main instead: git push origin HEAD:refs/for/main"
 _NO_RIGHT_YET = "an older node is at work, which cannot read what a push brings; push again when it is gone"
 _NOT_ATOMIC = "another ref of this atomic push was refused"
+# Seconds between two looks whether a process that was there before this one has ended.
+_LOOK_EVERY = 1.0
 # Bytes of a refused push that are read and thrown away, so that its client reads the answer; then the connection ends.
 _DRAINED = 1 << 30
 
@@ -80,10 +82,12 @@ class Receiver:
         self.taking = Taking(repo, lookups, self._intake, self.known)
         self.pool = ThreadPoolExecutor(repo.settings.pushes_at_once, "push")
         self.beside = ThreadPoolExecutor(1, "push-remove")
+        self._ended = threading.Event()
 
     def start(self) -> None:
         """Remove what processes that are gone have left, and start the threads that store, announce and wait."""
-        sweep(self.folder)
+        if left := remove_left(left_in(self.folder)):
+            threading.Thread(target=self._remove_left, args=[left], name="push-left", daemon=True).start()
         self._intake.start()
         self.waiting.feed.start()
 
@@ -93,8 +97,14 @@ class Receiver:
         self.waiting.leave()
         self.pool.shutdown()
         self.beside.shutdown()
+        self._ended.set()
         self._intake.stop()
         self.waiting.feed.stop()
+
+    def _remove_left(self, left: list[Path]) -> None:
+        # A process whose parent was killed may outlive the start of its successor.
+        while left and not self._ended.wait(_LOOK_EVERY):
+            left = remove_left(left)
 
     def receive(self, read_piece: Callable[[], bytes], store: Store, where: Slice | None, pusher: Pusher) -> Push:
         """Read a push from `read_piece` to its end, and return the answer, whose last part may take long.

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.gateway.receive import receiver
+from app.gateway.receive.incoming import left_in, remove_left
 from app.gateway.receive.taking import Taking
 from storage.access.tokens import hash_of
 from storage.base.settings import Settings
@@ -162,6 +164,17 @@ def test_a_gateway_that_is_killed_leaves_nothing_and_what_it_accepted_lands(worl
             done = clone.push()
         assert done.ok, done.said
         assert Repository(world.repo.settings).view.head().committed == 2
+
+
+def test_what_a_process_has_left_is_removed_once_it_has_ended(tmp_path: Path) -> None:
+    """One whose parent was killed may live on for as long as its own requests last."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        living, own, gone = (tmp_path / f"push-{name}-x" for name in (process.pid, os.getpid(), "gone"))
+        for folder in (living, own, gone, tmp_path / "another"):
+            folder.mkdir()
+        assert remove_left(left_in(tmp_path)) == [living]
+        assert {each.name for each in tmp_path.iterdir()} == {living.name, "another"}
+    assert remove_left([living]) == [] and not living.exists()
 
 
 def test_pushes_are_counted_and_logged(world: World, tmp_path: Path) -> None:
