@@ -39,7 +39,7 @@ _TABLE = {
     "storage.metrics": "",
     "storage.backends": "base metrics",
     "storage.git": "base",
-    "storage.access": "",
+    "storage.access": "git",
     "storage.webhooks": "access",
     "storage.mirrors": "base git webhooks",
     "storage.log": "base metrics backends git access webhooks mirrors",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from storage.access.identities import Identities
 from storage.access.policy import EVERYONE, EVERYTHING, GROUP, RIGHTS, ROOT, Grant, Policy, Right, Role
+from storage.git.trees import covers
 
 
 class Rights:
@@ -65,7 +66,7 @@ def may_somewhere(given: Sequence[Rights], right: Right, paths: frozenset[bytes]
 
     As if none ended. Costs the paths and what is given, not their product.
     """
-    within = (prefix for each in given for prefix in each.prefixes(right) if _is_below(prefix, paths))
+    within = (prefix for each in given for prefix in each.prefixes(right) if covers(paths, prefix))
     return any(all(each.has(right, path) for each in given) for path in (*paths, *within))
 
 
@@ -121,18 +122,6 @@ def given_to(policy: Compiled, principal: str, role: Role | None, paths: Collect
     """Return what a principal may do by a policy, and what its token is limited to, if it is."""
     given = [ALL if principal == ROOT else policy.rights(principal)]
     return [*given, limited_to(role, paths)] if role or paths else given
-
-
-def _is_below(path: bytes, prefixes: frozenset[bytes]) -> bool:
-    """Tell whether one of these prefixes holds a path or prefix."""
-    if b"/" in prefixes or path in prefixes:
-        return True
-    end = path.find(b"/") + 1
-    while end:
-        if path[:end] in prefixes:
-            return True
-        end = path.find(b"/", end) + 1
-    return False
 
 
 def _holds(prefix: bytes, path: bytes) -> bool:

@@ -12,7 +12,7 @@ from app.protocol.changesets.submissions import Submission
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId, is_ulid
 from storage.log.facts import digest_of, label_value
-from storage.log.records import Status
+from storage.log.records import Outcome, Status
 from storage.operations.listed import TOP
 from storage.queue import Admission, ChangesetState
 from storage.repository import Repository
@@ -115,13 +115,19 @@ class KnownCommits:
             return False
         if outcome.slice != where.id or facts.labels.get(key) != submission.labels[key]:
             return False
-        if (outcome.by.principal if outcome.by else "") != (who.principal if who.is_known else ""):
+        if not is_own(outcome, who):
             return False
         return key == CHANGE_ID or facts.subject == submission.message.strip().partition("\n")[0].rstrip()[:160]
 
     def _is_free(self, changeset: ChangesetId) -> bool:
         """Tell whether nothing is on its way to take the place of a conflict."""
         return self._repo.queue.successor(changeset)[1] is None
+
+
+def is_own(outcome: Outcome | None, who: Caller) -> bool:
+    """Tell whether a caller submitted what has this outcome; where nobody is known, everybody did."""
+    by = outcome.by if outcome else None
+    return (by.principal if by else "") == (who.principal if who.is_known else "")
 
 
 def _following(state: ChangesetState) -> ChangesetId | None:

@@ -18,7 +18,7 @@ from app.access.caller import Caller
 from app.gateway.receive import outcomes
 from app.gateway.receive.commits import SHOWN_DIGITS, NoCommonBase, PushedCommit, Range, TooManyCommits, new_commits
 from app.gateway.receive.everything import ROOT_PATH, slice_of_everything
-from app.gateway.receive.known import Known, KnownCommits
+from app.gateway.receive.known import Known, KnownCommits, is_own
 from app.gateway.receive.options import Options
 from app.gateway.receive.received import Received
 from app.gateway.receive.submissions import Submissions
@@ -250,9 +250,8 @@ class _Plan:
 
     def _may_replace(self, known: Known, submission: Submission) -> bool:
         """Tell whether a caller may take the place of a conflict: its own, or as a maintainer of the paths."""
-        by = known.state.outcome.by if known.state.outcome else None
-        is_own = (by.principal if by else "") == (self._who.principal if self._who.is_known else "")
-        return is_own or self._who.may(Right.MAINTAIN, [change.path for change in submission.changes])
+        paths = [change.path for change in submission.changes]
+        return is_own(known.state.outcome, self._who) or self._who.may(Right.MAINTAIN, paths)
 
 
 def _shown(error: LimitReached, who: Caller) -> LimitReached:
