@@ -8,6 +8,8 @@ from pathlib import Path
 from storage.base.ids import ObjectId, oid_of
 from storage.clones.clone import Clone
 from storage.clones.clones import Clones
+from storage.clones.locks import locked
+from storage.clones.stores import PACKING
 from storage.git.objects import Kind
 from storage.git.run_git import Git, isolated_environment
 from storage.git.trees import project
@@ -66,17 +68,14 @@ def has_object(clone: Clone, oid: str) -> bool:
 
 
 def fsck(clone: Clone) -> None:
-    """Have Git check everything in a store; what neither refs nor the newest global commit reach is an error too."""
+    """Have Git check everything in a store; what neither refs nor the newest global commit reach is an error too.
+
+    A pack that is merged into another meanwhile, and gone, would be one as well: that waits.
+    """
     main = clone._table.state().main
-    said = git(
-        clone.path,
-        "fsck",
-        "--strict",
-        "--unreachable",
-        "--no-progress",
-        *git(clone.path, "rev-parse", "--all").split(),
-        *[main] * bool(main),
-    )
+    heads = [*git(clone.path, "rev-parse", "--all").split(), *[main] * bool(main)]
+    with locked(clone.folder / PACKING, timeout=60):
+        said = git(clone.path, "fsck", "--strict", "--unreachable", "--no-progress", *heads)
     assert said == "", said
 
 
