@@ -38,7 +38,7 @@ class Plan:
     """How much is measured."""
 
     ahead: int = 3_000  # changesets that the flood has sent before the writer begins
-    changes: int = 100  # of the writer in each phase, at most
+    changes: int = 200  # of the writer in each phase, at most
     seconds: float = 30.0  # after which a phase ends that is slow
 
 

@@ -56,7 +56,7 @@ class Repository:
         self.heartbeat = Heartbeat(settings)
         self.append_lock = AppendLock(settings, self.view, self.heartbeat)
         self.link_lock = AppendLock(settings, self.view, self.heartbeat, LeaseName.LINK)
-        self.pace = Pace(settings.commit_changesets, settings.max_commit_changesets)
+        self.pace = Pace(settings.commit_changesets, settings.max_commit_changesets, settings.commit_share)
         self.nodes = Nodes(self.view)
         self.advisory_claims = AdvisoryClaims(settings, self.view)
         self.deliveries = Deliveries(self.view)

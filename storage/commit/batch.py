@@ -132,7 +132,7 @@ def _commit(
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         began = perf_counter()
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets, repo.pace.most)
+            claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets, repo.pace.most, repo.pace.share)
         if not claimed:
             return BatchResult()
         blame: tuple[str, ...] = ()

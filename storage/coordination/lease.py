@@ -10,6 +10,8 @@ from storage.base.ids import new_ulid
 from storage.coordination.heartbeat import Heartbeat
 from storage.view.view import View
 
+# For how long it is known that somebody waits for a lock (ms).
+_AWAITED = 1000
 # The same in this process and in those that it forks.
 _FAMILY = secrets.token_hex(6)
 
@@ -81,10 +83,20 @@ class Lease:
         self._life = int(seconds * 1000)
         self._heartbeat = heartbeat
 
-    def take(self, owner: str) -> bool:
-        """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
+    def take(self, owner: str, *, waits: bool = False) -> bool:
+        """Try to take it, or to keep it for longer; tell whether it is the owner's now.
+
+        With `waits` whoever gives it back within the next second is asked to tell one of those who `wait`.
+        """
         ttl = self._heartbeat.ttl if self._heartbeat else 0
-        return bool(self._view.scripts("take", self._name, owner, self._life, ttl))
+        return bool(self._view.scripts("take", self._name, owner, self._life, ttl, _AWAITED if waits else ""))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it was given back, at most for so long; the one who waits longest is told. It may be gone again.
+
+        An owner that dies tells nobody. Raises redis.RedisError.
+        """
+        self._view.redis.blpop([f"{self._view.prefix}freed:{self._name}"], seconds)
 
     def take_turn(self) -> bool:
         """Take it, for all of its time, if it is free, and tell: so one of many processes acts once in that time."""

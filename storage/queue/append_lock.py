@@ -16,8 +16,8 @@ from storage.base.settings import Settings
 from storage.coordination import Heartbeat, Lease, LeaseName
 from storage.view.view import View
 
-# Between two attempts to take the lock (seconds), at first and in the end.
-_LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
+# After so long (seconds) the lock is tried again without being told that it is free: its holder may have died.
+_PAUSE = 0.05
 # How long to wait for it, in lives of a lease: a holder that lives may well keep it for longer than one.
 _PATIENCE = 4
 
@@ -59,13 +59,12 @@ class AppendLock:
         if not self._asking.acquire(timeout=timeout):
             return False
         try:
-            while not self._lease.take(owner):
-                waited = time.monotonic() - began
-                if waited > timeout:
+            while not self._lease.take(owner, waits=True):
+                if time.monotonic() - began > timeout:
                     return False
-                # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
-                # otherwise, and who adds one entry would wait as long as batches are made one after another.
-                time.sleep(max(_SHORTEST_PAUSE, _LONGEST_PAUSE - waited / 5))
+                # It is told first who waits longest. They would all have the same chance otherwise, and who adds one
+                # entry would wait as long as batches are made one after another.
+                self._lease.wait(_PAUSE)
             return True
         finally:
             self._asking.release()

@@ -1,8 +1,8 @@
 """The size of batches: by how far the store is, and halved for each late batch from the second in a row on.
 
 Where a PUT takes long (`is_far`), so does each entry of the log, however many changesets it decides: a batch then takes
-more of them. Where many are queued, a batch takes more of them as well (lua/claim.lua): what it costs besides its
-changesets is then the smaller part.
+more of them, of each principal as well. Where many are queued, a batch takes more of them too (lua/claim.lua): what it
+costs besides its changesets is then the smaller part.
 
 A store that could not process a large batch within its budget gets small ones, instead of the same one for ever. A
 single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
@@ -21,13 +21,16 @@ _EASILY = 0.25
 class Pace:
     """The pace of one process; it forgets with it. Safe for threads."""
 
-    def __init__(self, usual: int, most: int) -> None:
+    def __init__(self, usual: int, most: int, share: int) -> None:
         """`usual` is the limit of a batch; `most` is that for a store that is far, or where many are queued.
+
+        `share` is the limit for each principal while several are active.
 
         Where `most` is below `usual`, batches never grow, and no store counts as far.
         """
         self._usual = usual
         self._most = most
+        self._share = share
         self._puts: deque[float] = deque(maxlen=_PUTS)
         self._behind = 0  # batches in a row
         self._reduced: int | None = None
@@ -43,6 +46,11 @@ class Pace:
         """How many changesets the next batch may take where many are queued."""
         most = self._highest if self._reduced is None else self._reduced
         return most if self._fits is None else min(most, self._fits)
+
+    @property
+    def share(self) -> int:
+        """How many changesets of one principal the next batch may take while several are active."""
+        return max(self._share, int(self._share * self._latency / FAR))
 
     @property
     def _full(self) -> int:

@@ -77,11 +77,17 @@ class Queue(QueueReader):
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
     def claim(
-        self, owner: str, recovered_only: bool = True, most: int | None = None, most_of_many: int = 0
+        self,
+        owner: str,
+        recovered_only: bool = True,
+        most: int | None = None,
+        most_of_many: int = 0,
+        share: int | None = None,
     ) -> list[Claimed]:
         """Claim a batch of at most `most` changesets (None: commit_changesets); a suspect is claimed alone.
 
-        Where many are queued it is a fourth of them, if that is more than `most`, but at most `most_of_many`.
+        Where many are queued it is a fourth of them, if that is more than `most`, but at most `most_of_many`. While
+        several principals are active it is at most `share` of each (None: commit_share).
 
         The lease of `owner` (`new_owner`) begins.
 
@@ -100,7 +106,7 @@ class Queue(QueueReader):
                     "claim", int(time.time() * 1000), owner, longest, most or s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
-                    max(1, int(s.lock_ttl * 1000)), most_of_many, self._active, s.commit_share,
+                    max(1, int(s.lock_ttl * 1000)), most_of_many, self._active, share or s.commit_share,
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost

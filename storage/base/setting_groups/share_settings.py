@@ -38,7 +38,10 @@ class ShareSettings:
         "For so long after its last changeset a principal counts as one that others share with: batches stay small.",
     )
     commit_share: int = setting(
-        32, "changesets", "Maximum changesets of one principal in a commit batch while others are active too."
+        16,
+        "changesets",
+        "Maximum changesets of one principal in a commit batch while others are active too; where the store is far (a "
+        "PUT takes 25 ms or more), it grows with the time of a PUT.",
     )
     priority_turns: int = setting(
         1000,

@@ -15,7 +15,7 @@ def as_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pace() -> Pace:
-    return Pace(256, 1024)
+    return Pace(256, 1024, 16)
 
 
 def far(pace: Pace, seconds: float, size: int = 0) -> Pace:
@@ -43,6 +43,10 @@ def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
     assert sizes == [(256, False), (256, False), (512, True), (1024, True), (1024, True)]
 
 
+def test_the_share_of_a_principal_grows_with_the_time_of_a_put(pace: Pace) -> None:
+    assert [far(pace, seconds).share for seconds in (0.004, 0.0249, 0.05, 0.18)] == [16, 16, 32, 115]
+
+
 def test_batches_that_grew_are_halved_too_and_grow_again_by_doubling(pace: Pace) -> None:
     assert pace.most == 1024
     for _ in range(2):
@@ -53,7 +57,7 @@ def test_batches_that_grew_are_halved_too_and_grow_again_by_doubling(pace: Pace)
     for expected in (512, 1024):
         pace.went_well(0.1)
         assert (pace.changesets, pace.most) == (256, expected)
-    assert Pace(256, 255).most == 256
+    assert Pace(256, 255, 16).most == 256
 
 
 def test_no_more_is_claimed_than_fits_into_a_batch_by_its_bytes(pace: Pace) -> None:
@@ -66,7 +70,7 @@ def test_no_more_is_claimed_than_fits_into_a_batch_by_its_bytes(pace: Pace) -> N
 
 
 def test_no_store_is_far_where_batches_for_one_would_be_smaller() -> None:
-    pace = far(Pace(256, 255), 5.0)
+    pace = far(Pace(256, 255, 16), 5.0)
     assert (pace.changesets, pace.is_far) == (256, False)
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import redis
@@ -423,50 +422,81 @@ def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: QueueBench) -> 
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 
 
-class Held:
-    """A Redis in which somebody else has the ticket for so many questions; it notes how many ask at once."""
-
-    def __init__(self, questions: int) -> None:
-        self.left, self.at_once, self.most = questions, 0, 0
-        self.lock = threading.Lock()
-
-    def __call__(self, *_: object) -> int:
-        with self.lock:
-            self.left -= 1
-            return int(self.left < 0)
+def ticket_of(bench: QueueBench) -> AppendLock:
+    return AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
 
 
-def ticket_of(held: Held, settings: Settings) -> AppendLock:
-    return AppendLock(settings, SimpleNamespace(scripts=held), Heartbeat(settings))  # type: ignore[arg-type]
+def waiting_for_tickets(bench: QueueBench) -> int:
+    return sum(client["cmd"] == "blpop" for client in bench.view.redis.client_list())
 
 
-def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, pauses = 0.0, []
+def test_a_ticket_that_is_given_back_goes_to_who_waits_for_it(
+    unhurried: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, so it does not matter after which time it would try again."""
+    monkeypatch.setattr(lock_module, "_PAUSE", 600.0)
+    bench = QueueBench(replace(unhurried, redis_timeout=600.0))
+    tickets = [ticket_of(bench) for _ in range(4)]  # of as many processes
+    assert tickets[0].take("0", 0.0)
+    order: list[int] = []
+    asked = [f"{bench.view.prefix}{key}:ticket" for key in ("awaited", "freed")]
 
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        pauses.append(seconds)
+    def take(number: int) -> None:
+        assert tickets[number].take(str(number), 600.0)
+        order.append(number)
+        tickets[number].release(str(number))
 
-    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
-    assert ticket_of(Held(100), Settings()).take("a", 10.0)
-    assert pauses == sorted(pauses, reverse=True) and (pauses[0], pauses[-1]) == (0.02, 0.002)
-    assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
+    with ThreadPoolExecutor(3) as pool:
+        waiting = []
+        for number in range(1, 4):
+            waiting.append(pool.submit(take, number))
+            await_true(lambda: waiting_for_tickets(bench) == len(waiting))
+        tickets[0].release("0")
+        for each in waiting:
+            each.result(60)
+    assert order == [1, 2, 3], "who has waited longest comes first"
+    assert all(0 < bench.view.redis.pttl(key) <= 1000 for key in asked), "what is left of it goes by itself"
 
 
-def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(40)
-    ticket = ticket_of(held, Settings())
+def test_a_ticket_that_nobody_waits_for_tells_nobody(bench: QueueBench) -> None:
+    ticket = ticket_of(bench)
+    with ticket.held("a"):
+        assert not ticket_of(bench)._lease.take("b"), "tried once, and gone"
+    assert not bench.view.redis.exists(f"{bench.view.prefix}freed:ticket")
 
-    def sleep(_: float) -> None:
-        with held.lock:
-            held.at_once += 1
-            held.most = max(held.most, held.at_once)
-        threading.Event().wait(0.001)
-        with held.lock:
-            held.at_once -= 1
 
-    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+def test_a_ticket_whose_holder_died_is_tried_again(bench: QueueBench) -> None:
+    holder = new_owner()
+    assert ticket_of(bench).take(holder, 0.0)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(ticket_of(bench).take, new_owner(), 600.0)
+        await_true(lambda: waiting_for_tickets(bench) == 1)
+        bench.view.redis.delete(f"{bench.view.prefix}lease:{holder}")
+        assert other.result(60)
+
+
+def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait(
+    bench: QueueBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket, at_once = ticket_of(bench), list[int]()
+    wait, asking = ticket._lease.wait, threading.Semaphore(1)
+
+    def alone(seconds: float) -> None:
+        at_once.append(asking.acquire(blocking=False))
+        wait(seconds)
+        asking.release()
+
+    monkeypatch.setattr(ticket._lease, "wait", alone)
+
+    def hold(number: int) -> bool:
+        taken = ticket.take(f"owner {number}", 600.0)
+        ticket.release(f"owner {number}")
+        return taken
+
+    assert ticket_of(bench).take("a", 0.0)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda i: ticket.take(f"owner {i}", 10.0), range(8)))
-    assert held.most == 1 and held.left == -8
+        holding = [pool.submit(hold, number) for number in range(8)]
+        await_true(lambda: len(at_once) > 2)
+        ticket_of(bench).release("a")
+        assert all(each.result(60) for each in holding)
+    assert all(at_once)
