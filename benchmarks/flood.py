@@ -31,6 +31,7 @@ QUOTA = {"requests_per_second": 10, "queued": 32}
 WRITER, FLOOD = "user:writer", "agent:flood"
 _BULK = 200
 _SINGLES = 4  # connections that send one changeset a request
+_DIRECTORY = 100  # files of one directory, as in a code base
 _PATIENCE = 300.0
 
 
@@ -125,7 +126,7 @@ class Flood:
             if self._enough.is_set():
                 over.wait(0.1)
                 continue
-            names = [f"flood/{self._label}/{number}/{sent + i}" for i in range(bulk or 1)]
+            names = [f"flood/{self._label}/{number}/{i // _DIRECTORY}/{i}" for i in range(sent, sent + (bulk or 1))]
             sent += len(names)
             count, wait = _submit(agent, names, bulk > 0)
             with self._lock:
@@ -182,8 +183,9 @@ class Site:
         for number in range(plan.changes):
             if took and time.monotonic() > end:
                 break
+            change = put(f"mine/{label}/{number // _DIRECTORY}/{number}")
             began = time.perf_counter()
-            made = agent.get("POST", f"/v1/slices/{slice_name}/changesets", put(f"mine/{label}/{number}"))
+            made = agent.get("POST", f"/v1/slices/{slice_name}/changesets", change)
             while (now := agent.get("GET", f"/v1/changesets/{made['id']}?wait=50&until=landed"))["status"] != "landed":
                 if now["status"] not in {"queued", "committed"}:
                     raise Refused(f"the writer's change is {now}")
