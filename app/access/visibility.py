@@ -144,11 +144,13 @@ def _pack_to_ask(who: Caller, state: ChangesetState) -> PackId | None:
 
 
 def _manifests(repo: Repository, packs: Mapping[N, PackId]) -> list[tuple[N, Changeset]]:
-    """Return changesets as their packs have them; none where one is lost: nobody knows what they change."""
+    """Return changesets as their packs have them; nobody knows what those change whose pack is lost."""
     if not packs:
         return []
     try:
         read = read_changesets(repo.archive, repo.queue, [(ChangesetId(each), pack) for each, pack in packs.items()])
     except Corrupt:
-        return []
+        if len(packs) == 1:
+            return []
+        return [row for each, pack in packs.items() for row in _manifests(repo, {each: pack})]
     return list(zip(packs, read, strict=True))

@@ -18,7 +18,7 @@ from storage.log.records import Actor
 from storage.operations.access import revoke
 from storage.repository import Repository
 from storage.view.access import read_policy
-from tests.support.api import Api, Json
+from tests.support.api import Api, Json, walk
 from tests.support.compaction import emptied
 from tests.support.principals import fresh, grants, principal, secured
 from tests.support.world import World
@@ -90,6 +90,22 @@ def test_what_a_token_is_limited_to_counts_when_a_batch_decides(root: Api) -> No
     [record] = entry.decided
     assert record.by and record.by.principal == "agent:a" and record.by.token and record.by.request
     assert record.covers == ("docs/a",)
+
+
+def test_a_pack_that_is_lost_hides_its_own_changesets_alone(root: Api) -> None:
+    """Those in 30 directories say too little of their paths: it is their manifests that tell who may see them."""
+    places = [f"docs/{i}/" for i in range(30)]
+    root.post("/slices", {"name": "many", "paths": places}, 201)
+    grants(root, *[f"agent:a writer {place}" for place in places])
+    agent = principal(root, "agent:a")
+    changes = [{"op": "put", "path": f"{place}new", "content": "x", "base": None} for place in places]
+    lost, left = (agent.submit(where="many", changes=changes)["id"] for _ in range(2))
+    assert {row["id"] for row in walk(agent, "/changesets")} == {lost, left}
+    repo = root.world.repo
+    pack = repo.queue.states([lost])[1][0].pack
+    repo.queue.drop_manifests()
+    repo.bucket.delete(f"{pack}.pack")
+    assert {row["id"] for row in walk(agent, "/changesets")} == {left}
 
 
 def test_a_grant_that_has_ended_counts_at_admission_alone(root: Api, monkeypatch: pytest.MonkeyPatch) -> None:
