@@ -83,6 +83,7 @@ class Budget:
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_WAITS: ContextVar[bool] = ContextVar("waits", default=False)
 
 
 def set_current(budget: Budget | None) -> None:
@@ -122,6 +123,8 @@ class Call:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if _WAITS.get() and error is None:
+            return
         current = _CURRENT.get()
         if current is not None:
             current.took(self._started, self.size)
@@ -129,6 +132,16 @@ class Call:
             COUNTS.observe(CALL_SECONDS, time.monotonic() - self._started, self._server)
             if error is not None and not self._answered(error):
                 COUNTS.add(CALL_ERRORS, self._server, type(error).__name__)
+
+
+@contextmanager
+def no_calls() -> Iterator[None]:
+    """Do not take the calls in this block for slow, nor count them: by them something else than a server is awaited."""
+    token = _WAITS.set(True)
+    try:
+        yield
+    finally:
+        _WAITS.reset(token)
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 
+from storage.backends import deadline
 from storage.base.ids import new_ulid
 from storage.coordination.heartbeat import Heartbeat
 from storage.view.view import View
 
-# For how long it is known that somebody waits for a lock (ms).
-_AWAITED = 1000
+# Redis may take less for "for ever" (seconds).
+_LEAST_WAIT = 0.001
 # The same in this process and in those that it forks.
 _FAMILY = secrets.token_hex(6)
 
@@ -24,10 +25,14 @@ def new_owner() -> str:
 def end_orphans(view: View, owners: Iterable[str]) -> list[str]:
     """End the leases of those of `owners` whose process this one or its parent forked, and which has ended.
 
-    So nobody waits for them to expire. Returns them. Raises redis.RedisError.
+    So nobody waits for them to expire, and who waits for a lock of theirs is told. Returns them. Raises
+    redis.RedisError.
     """
     orphans = [owner for owner in owners if _is_orphan(owner)]
     if orphans:
+        for owner in orphans:
+            for name in (LeaseName.APPEND, LeaseName.LINK):
+                view.scripts("give", name, owner)
         view.redis.delete(*(f"{view.prefix}lease:{owner}" for owner in orphans))
     return orphans
 
@@ -83,20 +88,26 @@ class Lease:
         self._life = int(seconds * 1000)
         self._heartbeat = heartbeat
 
-    def take(self, owner: str, *, waits: bool = False) -> bool:
-        """Try to take it, or to keep it for longer; tell whether it is the owner's now.
+    def take(self, owner: str) -> bool:
+        """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
+        return not self._ask(owner)
 
-        With `waits` whoever gives it back within the next second is asked to tell one of those who `wait`.
+    def take_or_wait(self, owner: str, at_most: float) -> bool:
+        """Try to take it; tell whether it is the owner's now. If not, wait for so many seconds at most.
+
+        It has been given back then, and among those who wait this is the one who began first; or its holder may have
+        died, which tells nobody. Somebody else may have it by now. Raises redis.RedisError.
         """
+        rest = self._ask(owner, "waits")
+        if rest:
+            with deadline.no_calls():
+                wait = max(_LEAST_WAIT, min(rest / 1000, at_most))
+                self._view.redis.blpop([f"{self._view.prefix}freed:{self._name}"], wait)
+        return not rest
+
+    def _ask(self, owner: str, *waits: str) -> int:
         ttl = self._heartbeat.ttl if self._heartbeat else 0
-        return bool(self._view.scripts("take", self._name, owner, self._life, ttl, _AWAITED if waits else ""))
-
-    def wait(self, seconds: float) -> None:
-        """Wait until it was given back, at most for so long; the one who waits longest is told. It may be gone again.
-
-        An owner that dies tells nobody. Raises redis.RedisError.
-        """
-        self._view.redis.blpop([f"{self._view.prefix}freed:{self._name}"], seconds)
+        return int(self._view.scripts("take", self._name, owner, self._life, ttl, *waits))
 
     def take_turn(self) -> bool:
         """Take it, for all of its time, if it is free, and tell: so one of many processes acts once in that time."""

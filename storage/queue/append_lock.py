@@ -16,8 +16,6 @@ from storage.base.settings import Settings
 from storage.coordination import Heartbeat, Lease, LeaseName
 from storage.view.view import View
 
-# After so long (seconds) the lock is tried again without being told that it is free: its holder may have died.
-_PAUSE = 0.05
 # How long to wait for it, in lives of a lease: a holder that lives may well keep it for longer than one.
 _PATIENCE = 4
 
@@ -59,13 +57,13 @@ class AppendLock:
         if not self._asking.acquire(timeout=timeout):
             return False
         try:
-            while not self._lease.take(owner, waits=True):
-                if time.monotonic() - began > timeout:
-                    return False
-                # It is told first who waits longest. They would all have the same chance otherwise, and who adds one
-                # entry would wait as long as batches are made one after another.
-                self._lease.wait(_PAUSE)
-            return True
+            # Who waits longest is told first. They would all have the same chance otherwise, and who adds one entry
+            # would wait as long as batches are made one after another.
+            while (rest := began + timeout - time.monotonic()) > 0:
+                # A call of Redis may take no longer than its time-out.
+                if self._lease.take_or_wait(owner, min(rest, self._settings.redis_timeout / 2)):
+                    return True
+            return self._lease.take(owner)
         finally:
             self._asking.release()
 

@@ -132,7 +132,7 @@ class Deliveries:
     def ask(self, webhook_id: str) -> bool:
         """Tell whether a message for a webhook is to be sent: none is on its way."""
         key = self._asked_key(webhook_id).removeprefix(self._view.prefix)
-        return bool(self._view.scripts("take", key, new_ulid(), _MESSAGE_LIFE, 0))
+        return not self._view.scripts("take", key, new_ulid(), _MESSAGE_LIFE, 0)
 
     def answered(self, webhook_id: str) -> None:
         """Say that a run for a webhook is over: the next message may come at once."""

@@ -63,7 +63,7 @@ class MirrorWork:
     def ask(self, name: str) -> bool:
         """Tell whether a message for a mirror is to be sent: none is on its way."""
         key = self._asked_key(name).removeprefix(self._view.prefix)
-        return bool(self._view.scripts("take", key, new_ulid(), _MESSAGE_LIFE, 0))
+        return not self._view.scripts("take", key, new_ulid(), _MESSAGE_LIFE, 0)
 
     def answered(self, name: str) -> None:
         """Say that a run for a mirror is over: the next message may come at once."""

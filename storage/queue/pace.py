@@ -50,7 +50,7 @@ class Pace:
     @property
     def share(self) -> int:
         """How many changesets of one principal the next batch may take while several are active."""
-        return max(self._share, int(self._share * self._latency / FAR))
+        return int(self._share * self._latency / FAR) if self.is_far else self._share
 
     @property
     def _full(self) -> int:

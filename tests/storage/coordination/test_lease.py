@@ -92,6 +92,22 @@ def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> Non
     assert [view.redis.exists(lease_of(view, owner)) for owner in (mine, orphan, plain, stranger)] == [1, 0, 1, 1]
 
 
+def test_who_waits_for_a_lock_of_an_ended_process_of_the_family_is_told(redis_settings: Settings, view: View) -> None:
+    ended = os.fork()
+    if not ended:
+        os._exit(0)
+    os.waitpid(ended, 0)
+    family, _, rest = new_owner().partition("-")
+    orphan = f"{family}-{ended}/{rest.partition('/')[2]}"
+    heartbeat = Heartbeat(replace(redis_settings, lock_ttl=300.0))
+    lock = Lease(view, LeaseName.LINK, 600.0, heartbeat)
+    assert lock.take(orphan) and not lock.take_or_wait(new_owner(), 0.001)
+    assert not view.redis.exists(f"{view.prefix}freed:linking")
+    assert end_orphans(view, [orphan]) == [orphan]
+    assert view.redis.llen(f"{view.prefix}freed:linking") == 1
+    assert lock.take_or_wait(new_owner(), 0.001), "and it is free"
+
+
 def test_a_process_whose_number_another_user_has_ends_nothing(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(pid: int, signal: int) -> None:
         raise PermissionError(pid, signal)

@@ -45,6 +45,7 @@ def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
 
 def test_the_share_of_a_principal_grows_with_the_time_of_a_put(pace: Pace) -> None:
     assert [far(pace, seconds).share for seconds in (0.004, 0.0249, 0.05, 0.18)] == [16, 16, 32, 115]
+    assert far(Pace(256, 255, 16), 5.0).share == 16, "where batches do not grow either"
 
 
 def test_batches_that_grew_are_halved_too_and_grow_again_by_doubling(pace: Pace) -> None:

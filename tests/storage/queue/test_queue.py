@@ -11,6 +11,7 @@ import pytest
 import redis
 from msgspec import structs
 
+from storage.backends.deadline import budget
 from storage.backends.scripts import Scripts
 from storage.base.errors import Paused, Recovering, ViewAbsent
 from storage.base.ids import ChangesetId, PackId, SliceId, new_ulid
@@ -19,8 +20,9 @@ from storage.coordination import Heartbeat, new_owner
 from storage.git.objects import Ident
 from storage.git.packs import PackRange
 from storage.log.manifest import Changeset
-from storage.queue import append_lock as lock_module
 from storage.queue.append_lock import AppendLock
+from storage.queue.deliveries import Deliveries
+from storage.queue.mirror_work import MirrorWork
 from storage.queue.queue import Queue
 from storage.queue.states import Claimed, NoPosition
 from tests.support.queue_bench import QueueBench
@@ -427,66 +429,76 @@ def ticket_of(bench: QueueBench) -> AppendLock:
 
 
 def waiting_for_tickets(bench: QueueBench) -> int:
-    return sum(client["cmd"] == "blpop" for client in bench.view.redis.client_list())
+    """Return how many connections wait now; one that waited last is idle."""
+    return sum(client["cmd"] == "blpop" and "b" in client["flags"] for client in bench.view.redis.client_list())
 
 
-def test_a_ticket_that_is_given_back_goes_to_who_waits_for_it(
-    unhurried: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is told, so it does not matter after which time it would try again."""
-    monkeypatch.setattr(lock_module, "_PAUSE", 600.0)
-    bench = QueueBench(replace(unhurried, redis_timeout=600.0))
-    tickets = [ticket_of(bench) for _ in range(4)]  # of as many processes
-    assert tickets[0].take("0", 0.0)
+def test_a_ticket_that_is_given_back_goes_to_who_has_waited_longest(unhurried: Settings) -> None:
+    """It is told: it would try again by itself after minutes alone."""
+    bench = QueueBench(replace(unhurried, redis_timeout=1200.0))
+    tickets, owners = [ticket_of(bench) for _ in range(4)], [new_owner() for _ in range(4)]  # of as many processes
+    assert tickets[0].take(owners[0], 0.0)
     order: list[int] = []
-    asked = [f"{bench.view.prefix}{key}:ticket" for key in ("awaited", "freed")]
 
     def take(number: int) -> None:
-        assert tickets[number].take(str(number), 600.0)
+        assert tickets[number].take(owners[number], 600.0)
         order.append(number)
-        tickets[number].release(str(number))
+        tickets[number].release(owners[number])
 
     with ThreadPoolExecutor(3) as pool:
         waiting = []
         for number in range(1, 4):
             waiting.append(pool.submit(take, number))
             await_true(lambda: waiting_for_tickets(bench) == len(waiting))
-        tickets[0].release("0")
+        tickets[0].release(owners[0])
         for each in waiting:
             each.result(60)
-    assert order == [1, 2, 3], "who has waited longest comes first"
-    assert all(0 < bench.view.redis.pttl(key) <= 1000 for key in asked), "what is left of it goes by itself"
+    assert order == [1, 2, 3]
+    left = [f"{bench.view.prefix}{key}:ticket" for key in ("awaited", "freed")]
+    assert all(bench.view.redis.pttl(key) != -1 for key in left), "what is left of it goes by itself"
 
 
 def test_a_ticket_that_nobody_waits_for_tells_nobody(bench: QueueBench) -> None:
     ticket = ticket_of(bench)
     with ticket.held("a"):
-        assert not ticket_of(bench)._lease.take("b"), "tried once, and gone"
+        assert not ticket_of(bench).take("b", 0.0), "tried once, and gone"
     assert not bench.view.redis.exists(f"{bench.view.prefix}freed:ticket")
 
 
-def test_a_ticket_whose_holder_died_is_tried_again(bench: QueueBench) -> None:
-    holder = new_owner()
-    assert ticket_of(bench).take(holder, 0.0)
-    with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(ticket_of(bench).take, new_owner(), 600.0)
-        await_true(lambda: waiting_for_tickets(bench) == 1)
-        bench.view.redis.delete(f"{bench.view.prefix}lease:{holder}")
-        assert other.result(60)
+def test_a_ticket_whose_holder_died_is_free_after_its_lease(unhurried: Settings) -> None:
+    bench = QueueBench(replace(unhurried, lock_ttl=0.3))
+    assert ticket_of(bench).take(new_owner(), 0.0)
+    assert ticket_of(bench).take(new_owner(), 600.0), "nobody gave it back"
+
+
+def test_a_wait_for_a_ticket_is_no_slow_call(unhurried: Settings) -> None:
+    bench = QueueBench(replace(unhurried, lock_ttl=0.3))
+    assert ticket_of(bench).take(new_owner(), 0.0)
+    with budget("batch_budget", 600.0, slow_call=0.2) as spending:
+        assert ticket_of(bench).take(new_owner(), 600.0)
+    assert not spending._slow
+
+
+def test_a_message_for_a_webhook_or_a_mirror_is_sent_once(bench: QueueBench) -> None:
+    for work in (Deliveries(bench.view), MirrorWork(bench.view)):
+        assert [work.ask("one"), work.ask("one"), work.ask("other")] == [True, False, True]
+        work.answered("one")
+        assert work.ask("one")
 
 
 def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait(
     bench: QueueBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticket, at_once = ticket_of(bench), list[int]()
-    wait, asking = ticket._lease.wait, threading.Semaphore(1)
+    ticket, at_once = ticket_of(bench), list[bool]()
+    ask, asking = ticket._lease.take_or_wait, threading.Semaphore(1)
 
-    def alone(seconds: float) -> None:
+    def alone(owner: str, seconds: float) -> bool:
         at_once.append(asking.acquire(blocking=False))
-        wait(seconds)
+        taken = ask(owner, min(seconds, 0.01))
         asking.release()
+        return taken
 
-    monkeypatch.setattr(ticket._lease, "wait", alone)
+    monkeypatch.setattr(ticket._lease, "take_or_wait", alone)
 
     def hold(number: int) -> bool:
         taken = ticket.take(f"owner {number}", 600.0)
