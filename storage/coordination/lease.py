@@ -11,8 +11,9 @@ from storage.base.ids import new_ulid
 from storage.coordination.heartbeat import Heartbeat
 from storage.view.view import View
 
-# Redis may take less for "for ever" (seconds).
-_LEAST_WAIT = 0.001
+# Seconds of a wait for a lock. Some versions of Redis take less than 1 ms for "for ever" (redis/redis#11687). After a
+# failover the same wait begins again, for a lock that is free there.
+_LEAST_WAIT, _LONGEST_WAIT = 0.002, 1.0
 # The same in this process and in those that it forks.
 _FAMILY = secrets.token_hex(6)
 
@@ -93,15 +94,15 @@ class Lease:
         return not self._ask(owner)
 
     def take_or_wait(self, owner: str, at_most: float) -> bool:
-        """Try to take it; tell whether it is the owner's now. If not, wait for so many seconds at most.
+        """Try to take it; tell whether it is the owner's now. If not, wait for so many seconds at most, and a second.
 
         It has been given back then, and among those who wait this is the one who began first; or its holder may have
-        died, which tells nobody. Somebody else may have it by now. Raises redis.RedisError.
+        died, which tells nobody. Somebody else may have it by now. Raises redis.RedisError and Spent.
         """
         rest = self._ask(owner, "waits")
         if rest:
+            wait = max(_LEAST_WAIT, deadline.left(min(rest / 1000, at_most, _LONGEST_WAIT)))
             with deadline.no_calls():
-                wait = max(_LEAST_WAIT, min(rest / 1000, at_most))
                 self._view.redis.blpop([f"{self._view.prefix}freed:{self._name}"], wait)
         return not rest
 

@@ -105,7 +105,7 @@ def test_who_waits_for_a_lock_of_an_ended_process_of_the_family_is_told(redis_se
     assert not view.redis.exists(f"{view.prefix}freed:linking")
     assert end_orphans(view, [orphan]) == [orphan]
     assert view.redis.llen(f"{view.prefix}freed:linking") == 1
-    assert lock.take_or_wait(new_owner(), 0.001), "and it is free"
+    assert lock.take(new_owner()), "and it is free"
 
 
 def test_a_process_whose_number_another_user_has_ends_nothing(view: View, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ import pytest
 import redis
 from msgspec import structs
 
-from storage.backends.deadline import budget
+from storage.backends.deadline import Budget, budget
 from storage.backends.scripts import Scripts
 from storage.base.errors import Paused, Recovering, ViewAbsent
 from storage.base.ids import ChangesetId, PackId, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.coordination import Heartbeat, new_owner
+from storage.coordination import lease as lease_module
 from storage.git.objects import Ident
 from storage.git.packs import PackRange
 from storage.log.manifest import Changeset
@@ -433,8 +434,11 @@ def waiting_for_tickets(bench: QueueBench) -> int:
     return sum(client["cmd"] == "blpop" and "b" in client["flags"] for client in bench.view.redis.client_list())
 
 
-def test_a_ticket_that_is_given_back_goes_to_who_has_waited_longest(unhurried: Settings) -> None:
+def test_a_ticket_that_is_given_back_goes_to_who_has_waited_longest(
+    unhurried: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told: it would try again by itself after minutes alone."""
+    monkeypatch.setattr(lease_module, "_LONGEST_WAIT", 600.0)
     bench = QueueBench(replace(unhurried, redis_timeout=1200.0))
     tickets, owners = [ticket_of(bench) for _ in range(4)], [new_owner() for _ in range(4)]  # of as many processes
     assert tickets[0].take(owners[0], 0.0)
@@ -458,6 +462,19 @@ def test_a_ticket_that_is_given_back_goes_to_who_has_waited_longest(unhurried: S
     assert all(bench.view.redis.pttl(key) != -1 for key in left), "what is left of it goes by itself"
 
 
+def test_who_was_told_and_ends_before_it_took_the_ticket_tells_the_next_one(bench: QueueBench) -> None:
+    holder, told, freed = ticket_of(bench), ticket_of(bench), f"{bench.view.prefix}freed:ticket"
+    assert holder.take("a", 0.0) and not told.take("b", 0.001)
+    holder.release("a")
+    assert bench.view.redis.lpop(freed) is not None
+    told.release("b")
+    assert bench.view.redis.llen(freed) == 1
+    assert holder.take("a", 0.0)
+    bench.view.redis.delete(freed)
+    told.release("b")
+    assert bench.view.redis.llen(freed) == 0, "it is not free"
+
+
 def test_a_ticket_that_nobody_waits_for_tells_nobody(bench: QueueBench) -> None:
     ticket = ticket_of(bench)
     with ticket.held("a"):
@@ -471,12 +488,15 @@ def test_a_ticket_whose_holder_died_is_free_after_its_lease(unhurried: Settings)
     assert ticket_of(bench).take(new_owner(), 600.0), "nobody gave it back"
 
 
-def test_a_wait_for_a_ticket_is_no_slow_call(unhurried: Settings) -> None:
-    bench = QueueBench(replace(unhurried, lock_ttl=0.3))
-    assert ticket_of(bench).take(new_owner(), 0.0)
-    with budget("batch_budget", 600.0, slow_call=0.2) as spending:
-        assert ticket_of(bench).take(new_owner(), 600.0)
-    assert not spending._slow
+def test_a_wait_for_a_ticket_is_no_call(bench: QueueBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    took = list[float]()
+    monkeypatch.setattr(Budget, "took", lambda budget, started, size: took.append(started))
+    assert ticket_of(bench).take("a", 0.0)
+    with budget("batch_budget", 600.0):
+        assert not ticket_of(bench).take("b", 0.0)
+        calls = len(took)
+        assert calls and not ticket_of(bench)._lease.take_or_wait("b", 0.01)
+        assert len(took) == 2 * calls
 
 
 def test_a_message_for_a_webhook_or_a_mirror_is_sent_once(bench: QueueBench) -> None:
