@@ -94,7 +94,7 @@ class Lease:
         return not self._ask(owner)
 
     def take_or_wait(self, owner: str, at_most: float) -> bool:
-        """Try to take it; tell whether it is the owner's now. If not, wait for so many seconds at most, and a second.
+        """Try to take it; tell whether it is the owner's now. If not, wait for so many seconds, but for one at most.
 
         It has been given back then, and among those who wait this is the one who began first; or its holder may have
         died, which tells nobody. Somebody else may have it by now. Raises redis.RedisError and Spent.
