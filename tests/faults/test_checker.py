@@ -94,15 +94,21 @@ def applies_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def overwrites_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log takes an entry though its place is taken."""
-    create = Bucket.create
+    """The log takes an entry though its place is taken; not before writers begin, who would wait for the first ones."""
+    create, begin, begun = Bucket.create, Load.begin, threading.Event()
+
+    def begin_first(load: Load) -> None:
+        begun.clear()
+        begin(load)
+        begun.set()
 
     def put(bucket: Bucket, name: str, data: bytes) -> Created:
-        if not name.startswith("log/"):
+        if not begun.is_set() or not name.startswith("log/"):
             return create(bucket, name, data)
         bucket.s3.minio.put_object(bucket.s3.bucket, bucket._prefix + name, BytesIO(data), len(data))
         return Created(True, bucket.now())
 
+    monkeypatch.setattr(Load, "begin", begin_first)
     monkeypatch.setattr(Bucket, "create", put)
 
 
