@@ -83,7 +83,7 @@ class Budget:
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
-_WAITS: ContextVar[bool] = ContextVar("waits", default=False)
+_NO_CALLS: ContextVar[bool] = ContextVar("no_calls", default=False)
 
 
 def set_current(budget: Budget | None) -> None:
@@ -123,7 +123,7 @@ class Call:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if _WAITS.get() and error is None:
+        if _NO_CALLS.get() and error is None:
             return
         current = _CURRENT.get()
         if current is not None:
@@ -137,11 +137,11 @@ class Call:
 @contextmanager
 def no_calls() -> Iterator[None]:
     """Do not take the calls in this block for slow, nor count them: by them something else than a server is awaited."""
-    token = _WAITS.set(True)
+    token = _NO_CALLS.set(True)
     try:
         yield
     finally:
-        _WAITS.reset(token)
+        _NO_CALLS.reset(token)
 
 
 @contextmanager

@@ -75,17 +75,22 @@ def test_a_turn_lasts_for_its_time_whoever_took_it(view: View) -> None:
     assert not list(view.redis.scan_iter(view.prefix + "lease:*"))
 
 
-def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> None:
+def owner_of_an_ended_process() -> str:
+    """Return a name for an owner as a process that this one had forked, and that has ended, would have made it."""
     ended = os.fork()
     if not ended:
         os._exit(0)
     os.waitpid(ended, 0)
-    family = new_owner().partition("-")[0]
+    return f"{new_owner().partition('-')[0]}-{ended}/X"
+
+
+def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> None:
+    orphan = owner_of_an_ended_process()
     stranger = subprocess.run(
         [sys.executable, "-c", "from storage.coordination import new_owner; print(new_owner())"],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
-    mine, orphan, plain = new_owner(), f"{family}-{ended}/X", "of an older version"
+    mine, plain = new_owner(), "of an older version"
     for owner in (mine, orphan, plain, stranger):
         view.redis.set(lease_of(view, owner), "")
     assert end_orphans(view, [mine, orphan, plain, stranger]) == [orphan]
@@ -93,12 +98,7 @@ def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> Non
 
 
 def test_who_waits_for_a_lock_of_an_ended_process_of_the_family_is_told(redis_settings: Settings, view: View) -> None:
-    ended = os.fork()
-    if not ended:
-        os._exit(0)
-    os.waitpid(ended, 0)
-    family, _, rest = new_owner().partition("-")
-    orphan = f"{family}-{ended}/{rest.partition('/')[2]}"
+    orphan = owner_of_an_ended_process()
     heartbeat = Heartbeat(replace(redis_settings, lock_ttl=300.0))
     lock = Lease(view, LeaseName.LINK, 600.0, heartbeat)
     assert lock.take(orphan) and not lock.take_or_wait(new_owner(), 0.001)
