@@ -21,7 +21,7 @@ from app.gateway.git_processes import GitProcesses
 from app.gateway.receive.receiver import Receiver
 from app.gateway.services import Gateway, gateway
 from app.gateway.shares import Shares
-from app.gateway.stores import Stores
+from app.gateway.stores import CatchingUp, Stores
 from app.gateway.streams import Watch
 from app.protocol import problems
 from app.protocol.problems import Problem
@@ -184,6 +184,7 @@ def _problems(chosen: Settings) -> problems.Table:
         **problems.SERVERS,
         NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         NeedsUpkeep: away("the view is being loaded"),
+        CatchingUp: away("the clone store is being brought up to date: ask again in a while"),
         QuotaReached: lambda error: problems.too_many(str(error), error.wait or chosen.retry_after),
         LimitReached: lambda error: problems.too_many(str(error), chosen.retry_after),
         GitFailed: away("Git cannot be run"),

@@ -29,6 +29,7 @@ from storage.base.ids import Seq, SliceId
 from storage.base.threads import start_thread
 from storage.clones.clone import Clone
 from storage.clones.clones import Clones
+from storage.clones.locks import Busy
 from storage.projection.follow import DefinitionChanged
 from storage.repository import Repository
 from storage.view.snapshot import Slice
@@ -39,6 +40,7 @@ WHOLE = "-/repository"
 """How URLs call the whole repository; a slice cannot be called so."""
 _MOST_KNOWN = 10_000
 _TRIES = 3
+_PAUSE = 0.05  # seconds
 _TOUCHED = 30.0  # seconds
 _LISTED = 4096  # commits that were listed lately, of each store
 
@@ -113,9 +115,9 @@ class Store:
                 start_thread("catch up", self._follow)
                 self._is_catching_up = True
             if not self._changed.wait_for(lambda: self._reached >= seq or self._ended >= needed, patience):
-                raise CatchingUp
+                raise CatchingUp(f"the clone store {self.clone.folder.name} is not up to date after {patience:g} s")
             if self._reached < seq:
-                raise self._failure or CatchingUp()
+                raise self._failure or CatchingUp(f"the clone store {self.clone.folder.name} is behind the view")
 
     def _follow(self) -> None:
         while True:
@@ -128,6 +130,10 @@ class Store:
             try:
                 reached = self.clone.catch_up(wanted)
                 known = self._identity()
+            except Busy:
+                # Much is to be done, or another process is at it: how long is waited for that, each request decides.
+                time.sleep(_PAUSE)
+                continue
             except UNAVAILABLE as error:
                 failure = error
             except Exception as error:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.gateway.wire.pkt_lines import pkt
 from storage.base.settings import Settings
+from storage.clones.locks import locked
+from storage.clones.stores import WRITING
 from tests.support.api import Api
 from tests.support.gateway import WHOLE, Gateway, git, serving
 from tests.support.principals import ROOT_TOKEN
+from tests.support.waiting import await_true
 from tests.support.world import World
 
+LS_REFS = pkt(b"command=ls-refs") + b"0000"
 FILES = {
     "docs/guide.md": b"guide\n",
     "docs/deep/er.txt": b"deeper\n",
@@ -63,6 +72,41 @@ def test_a_clone_of_a_slice_has_the_apis_files_byte_for_byte(
     assert found == expected and "docs/guide.md" in found and not any(name.startswith("secret") for name in found)
     assert (clone / "docs/run.sh").stat().st_mode & 0o111
     git(clone, "fsck", "--strict")
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Another process that brings the only store of a gateway up to date, and is slow."""
+    [store] = (folder / "gateway" / "clones").iterdir()
+    with locked(store / WRITING, timeout=60):
+        yield
+
+
+def test_a_store_that_takes_longer_than_clone_wait_is_waited_for(
+    docs: str, world: World, with_tokens: Settings, tmp_path: Path
+) -> None:
+    with serving(replace(with_tokens, clone_wait=0.05), tmp_path / "one", token=ROOT_TOKEN) as gateway:
+        gateway.clone(tmp_path / "clone", name="docs")
+        land(world, {"docs/guide.md": b"newer\n"})
+        with ThreadPoolExecutor(1) as beside, at_work(tmp_path / "one"):
+            pulled = beside.submit(git, tmp_path / "clone", "pull", "-q")
+            assert not wait([pulled], 1).done
+        pulled.result(60)
+    assert (tmp_path / "clone" / "docs" / "guide.md").read_bytes() == b"newer\n"
+
+
+def test_who_has_no_more_patience_is_told_and_the_work_goes_on(
+    docs: str, world: World, with_tokens: Settings, tmp_path: Path
+) -> None:
+    hurried = replace(with_tokens, clone_wait=0.05, gateway_patience=0.3)
+    with serving(hurried, tmp_path / "one", token=ROOT_TOKEN) as gateway:
+        await_true(lambda: gateway.ask_git("docs", LS_REFS).status == 200)  # it may take longer to be made
+        land(world, {"docs/guide.md": b"newer\n"})
+        with at_work(tmp_path / "one"):
+            refused = gateway.ask_git("docs", LS_REFS)
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert b"is being brought up to date" in refused.body
+        await_true(lambda: gateway.ask_git("docs", LS_REFS).status == 200)
 
 
 def test_history_of_a_slice_is_git_history(docs: str, gateway: Gateway, tmp_path: Path) -> None:
