@@ -119,6 +119,18 @@ class Site:
             raise Disproved(f"{outcome.landed} changesets were accepted, and the global commits merged {merged}")
         return outcome, {"cpu_us": cpu, **observe.stages(self.stack, head["applied"])}
 
+    def land_many(self, phase: Phase, workload: Workload, changesets: int, say: Say) -> int:
+        """Land so many changesets or a few more, and return how many runs of the workload they are.
+
+        No two changesets of a run share a file, so a run has at most one for two files. Raises Refused and Disproved.
+        """
+        count = min(phase.count, changesets, workload.files // 2)
+        runs = -(-changesets // count)
+        for number in range(runs):
+            say(f"landing {changesets:,} changesets: {number * count:,} done")
+            self.land(phase, list(workload.changesets(count, run=number)))
+        return runs
+
 
 @contextmanager
 def site(

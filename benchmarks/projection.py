@@ -34,11 +34,7 @@ def run(
 ) -> list[Figure]:
     """Land so many changesets, and measure; then `single` ones, each followed. Raises Refused and Disproved."""
     with site(workload, folder / "judge.git", say, s3=s3, with_flower=False) as bench:
-        count = min(PHASE.count, changesets, workload.files // 2)
-        runs = -(-changesets // count)
-        for number in range(runs):
-            say(f"landing {changesets:,} changesets: {number * count:,} done")
-            bench.land(PHASE, list(workload.changesets(count, run=number)))
+        runs = bench.land_many(PHASE, workload, changesets, say)
         # Checkpoints are made when they are asked for.
         measure = _Measure(
             bench, workload, folder, say, dataclasses.replace(bench.stack.settings, clone_checkpoint_commits=0)

@@ -27,11 +27,7 @@ def run(workload: Workload, folder: Path, say: Say, *, changesets: int = 100_000
     # Upkeep makes no checkpoint by itself here, so that there is a time without.
     settings = {"checkpoint_entries": _NEVER}
     with site(workload, folder / "rebuild.git", say, s3=s3, with_flower=False, settings=settings) as bench:
-        # No two changesets of a run share a file, and a small repository has few.
-        count = min(PHASE.count, changesets, workload.files // 2)
-        for number in range(-(-changesets // count)):
-            say(f"landing {changesets:,} changesets: {number * count:,} done")
-            bench.land(PHASE, list(workload.changesets(count, run=number)))
+        bench.land_many(PHASE, workload, changesets, say)
         bench.stack.halt("beat")
         repo = Repository(bench.stack.settings)
         before = repo.view.head()

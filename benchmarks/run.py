@@ -328,6 +328,7 @@ LONG = {"far", "wide", "clones", "pushes", "import"}
 @click.option(
     "--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, tokens, reads, far, wide, import."
 )
+@click.option("--landings", type=click.IntRange(min=1), help="Of clones, changesets that land before.")
 @click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
 @click.option(
     "--history",
@@ -342,6 +343,7 @@ def main(
     only: tuple[str, ...],
     phase: tuple[str, ...],
     rounds: int | None,
+    landings: int | None,
     files: int | None,
     history: tuple[Path, ...],
 ) -> None:
@@ -368,6 +370,7 @@ def main(
         wide_rounds=rounds or plan.wide_rounds,
         wide_files=files or plan.wide_files,
         histories=history or plan.histories,
+        clones=dataclasses.replace(plan.clones, changesets=landings or plan.clones.changesets),
     )
     say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()

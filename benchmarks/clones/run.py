@@ -32,6 +32,7 @@ GOALS = {
     "full, asked first": 1.0,
     "fetch, asked first": 1.5,
 }
+HISTORY = Phase("history", 8, 50, 5000)
 _THREADS = 160
 _WHOLE = "-/repository"
 Address = tuple[str, int]
@@ -63,9 +64,7 @@ def run(
     options = {"s3": s3, "with_gateway": True, "with_flower": False, "settings": {"gateway_threads": _THREADS}}
     figures = []
     with site(workload, folder / "judge", say, **options) as bench:
-        say(f"landing {plan.changesets:,} changesets, one by one")
-        changesets = list(workload.changesets(plan.changesets))
-        bench.land(Phase("history", 8, 50, plan.changesets), changesets)
+        bench.land_many(HISTORY, workload, plan.changesets, say)
         ours = _address(bench.stack.git_url)
         for what, name in (("the whole", _WHOLE), ("a slice", next(iter(workload.slices())))):
             say(f"{what}: cloned by Git")
