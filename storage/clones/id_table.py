@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from storage.base.ids import ObjectId, Seq, oid_of
+from storage.clones.connections import Connections
 from storage.log.entry import NO_HASH, log_position
 
 FORMAT = 2
@@ -78,11 +79,7 @@ class IdTable:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        # `rw`: a store that was deleted is not begun again here.
-        connection = sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY)
-        with closing(connection), connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
-                raise sqlite3.DatabaseError("a store of another format")
+        with closing(_open(self._file)) as connection, connection:
             yield connection
 
     def copy(self, source: IdTable) -> None:
@@ -108,7 +105,7 @@ class IdTable:
 
     def state(self) -> State:
         """Return how far the store has come."""
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             found = connection.execute("SELECT text FROM state").fetchone()
         return msgspec.json.decode(found[0], type=State) if found else State()
 
@@ -129,7 +126,7 @@ class IdTable:
 
     def tags(self) -> dict[str, ObjectId]:
         """Return all tags by name."""
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             return {name: ObjectId(bytes(oid)) for name, oid in connection.execute("SELECT * FROM tags")}
 
     def are_tags_due(self) -> bool:
@@ -160,7 +157,7 @@ class IdTable:
             connection.execute("UPDATE counts SET value = ? WHERE name = 'checkpointed'", (commits,))
 
     def _count(self, name: str) -> int:
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             return int(connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()[0])
 
     def last(self) -> Row | None:
@@ -181,7 +178,7 @@ class IdTable:
 
     def count(self) -> int:
         """Return how many rows there are."""
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             return int(connection.execute("SELECT count(*) FROM ids").fetchone()[0])
 
     def has_import(self) -> bool:
@@ -191,13 +188,29 @@ class IdTable:
     def rows(self, after: int, end: int, most: int) -> list[Row]:
         """Return the next rows behind one position (FIRST: from the beginning) and before another, in order."""
         query = "SELECT * FROM ids WHERE position > ? AND position < ? ORDER BY position LIMIT ?"
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             return [_row(found) for found in connection.execute(query, (after, end, most))]
 
     def _row(self, query: str, *values: int | bytes) -> Row | None:
-        with self._opened() as connection:
+        with _CONNECTIONS.reading(self._file) as connection:
             found = connection.execute(query, values).fetchone()
         return _row(found) if found else None
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    # `rw`: a store that was deleted is not begun again here. One thread at a time uses a connection, but any may.
+    uri = f"{file.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, check_same_thread=False)
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+            raise sqlite3.DatabaseError("a store of another format")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_CONNECTIONS = Connections(_open)
 
 
 def _row(found: Sequence[int | bytes]) -> Row:
