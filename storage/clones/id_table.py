@@ -82,6 +82,12 @@ class IdTable:
         with closing(_open(self._file)) as connection, connection:
             yield connection
 
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with _CONNECTIONS.reading(self._file) as connection:
+            _check_format(connection)
+            yield connection
+
     def copy(self, source: IdTable) -> None:
         """Become a copy of another store's table."""
         with source._opened() as old, closing(sqlite3.connect(self._file)) as new:
@@ -105,7 +111,7 @@ class IdTable:
 
     def state(self) -> State:
         """Return how far the store has come."""
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             found = connection.execute("SELECT text FROM state").fetchone()
         return msgspec.json.decode(found[0], type=State) if found else State()
 
@@ -126,7 +132,7 @@ class IdTable:
 
     def tags(self) -> dict[str, ObjectId]:
         """Return all tags by name."""
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             return {name: ObjectId(bytes(oid)) for name, oid in connection.execute("SELECT * FROM tags")}
 
     def are_tags_due(self) -> bool:
@@ -157,7 +163,7 @@ class IdTable:
             connection.execute("UPDATE counts SET value = ? WHERE name = 'checkpointed'", (commits,))
 
     def _count(self, name: str) -> int:
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             return int(connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()[0])
 
     def last(self) -> Row | None:
@@ -178,7 +184,7 @@ class IdTable:
 
     def count(self) -> int:
         """Return how many rows there are."""
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             return int(connection.execute("SELECT count(*) FROM ids").fetchone()[0])
 
     def has_import(self) -> bool:
@@ -188,11 +194,11 @@ class IdTable:
     def rows(self, after: int, end: int, most: int) -> list[Row]:
         """Return the next rows behind one position (FIRST: from the beginning) and before another, in order."""
         query = "SELECT * FROM ids WHERE position > ? AND position < ? ORDER BY position LIMIT ?"
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             return [_row(found) for found in connection.execute(query, (after, end, most))]
 
     def _row(self, query: str, *values: int | bytes) -> Row | None:
-        with _CONNECTIONS.reading(self._file) as connection:
+        with self._reading() as connection:
             found = connection.execute(query, values).fetchone()
         return _row(found) if found else None
 
@@ -202,12 +208,16 @@ def _open(file: Path) -> sqlite3.Connection:
     uri = f"{file.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, check_same_thread=False)
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
-            raise sqlite3.DatabaseError("a store of another format")
+        _check_format(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_format(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+        raise sqlite3.DatabaseError("a store of another format")
 
 
 _CONNECTIONS = Connections(_open)
