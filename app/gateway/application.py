@@ -35,6 +35,7 @@ from storage.base import logging_setup, settings
 from storage.base.errors import LimitReached, NeedsUpkeep, Refused
 from storage.base.settings import Settings
 from storage.clones.clones import Clones
+from storage.clones.locks import Busy
 from storage.coordination import Reporter, RequestCounts
 from storage.git.run_git import GitFailed
 from storage.repository import Repository
@@ -44,6 +45,7 @@ _START_PATIENCE = 300.0
 # Seconds: a client that has read all of an answer may send its next request before its place is given back.
 _GIVEN_BACK = 0.25
 _OPEN = ("alive", "ready")
+_NOT_YET = "the clone store is being brought up to date: ask again in a while"
 _CHALLENGE = 'Basic realm="sluice", charset="UTF-8"'
 
 
@@ -184,7 +186,8 @@ def _problems(chosen: Settings) -> problems.Table:
         **problems.SERVERS,
         NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         NeedsUpkeep: away("the view is being loaded"),
-        CatchingUp: away("the clone store is being brought up to date: ask again in a while"),
+        CatchingUp: away(_NOT_YET),
+        Busy: away(_NOT_YET),
         QuotaReached: lambda error: problems.too_many(str(error), error.wait or chosen.retry_after),
         LimitReached: lambda error: problems.too_many(str(error), chosen.retry_after),
         GitFailed: away("Git cannot be run"),

@@ -63,6 +63,7 @@ class Store:
         self._reached = self._wanted = Seq(0)
         self._asked = self._ended = 0  # rounds of catching up
         self._is_catching_up = False
+        self._waiting = 0  # requests
         self._failure: Exception | None = None
         self._seen: object = None  # which repository has come so far
         self._until = 0.0  # when its use is to be noted again, which keeps it from being removed
@@ -114,12 +115,18 @@ class Store:
             if not self._is_catching_up:
                 start_thread("catch up", self._follow)
                 self._is_catching_up = True
-            if not self._changed.wait_for(lambda: self._reached >= seq or self._ended >= needed, patience):
+            self._waiting += 1
+            try:
+                done = self._changed.wait_for(lambda: self._reached >= seq or self._ended >= needed, patience)
+            finally:
+                self._waiting -= 1
+            if not done:
                 raise CatchingUp(f"the clone store {self.clone.folder.name} is not up to date after {patience:g} s")
             if self._reached < seq:
                 raise self._failure or CatchingUp(f"the clone store {self.clone.folder.name} is behind the view")
 
     def _follow(self) -> None:
+        failure: Exception | None
         while True:
             with self._changed:
                 if self._ended >= self._asked:
@@ -130,10 +137,14 @@ class Store:
             try:
                 reached = self.clone.catch_up(wanted)
                 known = self._identity()
-            except Busy:
+            except Busy as error:
                 # Much is to be done, or another process is at it: how long is waited for that, each request decides.
-                time.sleep(_PAUSE)
-                continue
+                with self._changed:
+                    is_awaited = self._waiting > 0
+                if is_awaited:
+                    time.sleep(_PAUSE)
+                    continue
+                failure = error  # the clone's own run goes on
             except UNAVAILABLE as error:
                 failure = error
             except Exception as error:

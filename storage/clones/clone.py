@@ -112,9 +112,9 @@ class Clone:
             try:
                 reached = run.result(max(0.0, until - time.monotonic()))
             except TimeoutError:
-                if run.done():
-                    raise  # its own
-                raise Busy(f"the clone store {self.folder.name} is being made") from None
+                if not run.done():
+                    raise Busy(f"the clone store {self.folder.name} is being made") from None
+                reached = run.result()  # it ended just now, or by a TimeoutError of its own
             if reached >= seq:
                 return reached
             if is_ours:  # another's may have begun before the view had that entry

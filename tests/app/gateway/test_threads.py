@@ -14,9 +14,10 @@ import pytest
 from app.gateway.answers import Answers, Reader
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
-from app.gateway.stores import Store
+from app.gateway.stores import CatchingUp, Store
 from storage.base.ids import Seq
 from storage.base.threads import NoThread
+from storage.clones.locks import Busy
 from storage.clones.stores import Runs
 from tests.support.git_repository import GitRepository
 from tests.support.waiting import await_true as until
@@ -76,6 +77,21 @@ def test_a_store_catches_up_at_the_next_try(store: Path, monkeypatch: pytest.Mon
     with no_threads(monkeypatch), pytest.raises(NoThread):
         catching_up.catch_up(Seq(3), 10.0)
     catching_up.catch_up(Seq(3), 10.0)
+
+
+def test_a_store_that_is_busy_for_ever_is_asked_only_as_long_as_somebody_waits(store: Path) -> None:
+    asked: list[int] = []
+
+    def busy(seq: int) -> Seq:
+        asked.append(seq)
+        raise Busy
+
+    clone: Any = SimpleNamespace(path=store, folder=store, catch_up=busy)
+    catching_up = Store(clone)
+    with pytest.raises(CatchingUp):
+        catching_up.catch_up(Seq(3), 0.3)
+    assert len(asked) > 1
+    until(lambda: not catching_up._is_catching_up)
 
 
 def test_a_clone_store_is_brought_up_at_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
