@@ -16,7 +16,7 @@ from tasks import tracing
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.merges import merge_now
-from tasks.notify import ask_for_commit_safely, ask_for_upkeep, ask_for_work
+from tasks.notify import NO_RUN, EndedRun, ask_for_commit_safely, ask_for_upkeep, ask_for_work
 from tasks.report import because, did
 
 log = structlog.get_logger()
@@ -25,23 +25,31 @@ log = structlog.get_logger()
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
 def commit(token: str = "", reason: str = "") -> None:
     """Commit one bounded batch; if work is left, send the next message. `reason` is for people."""
-    repo, started, moved = repository(), int(time.time() * 1000), False
+    repo, began, run = repository(), time.monotonic(), EndedRun(before=int(time.time() * 1000))
     try:
         with repo.heartbeat.of_message("commit", token):
-            moved = _commit(repo)
+            moved, applied = _commit(repo, token)
+        if moved:
+            pause = min(repo.settings.commit_pause, time.monotonic() - began)
+            run = EndedRun(applied=None if repo.pace.is_far else applied, pause=pause)
     except Exception:
-        moved = True  # where it was a batch that failed, somebody is suspected now: the others need not wait
+        run = NO_RUN  # where it was a batch that failed, somebody is suspected now: the others need not wait
         raise
     finally:
-        ask_for_work(repo, committed=token, before=None if moved else started)
+        ask_for_work(repo, token, run)
 
 
-def _commit(repo: Repository) -> bool:
-    """Commit a batch and report what came of it; tell whether more may be done at once."""
+def _commit(repo: Repository, token: str) -> tuple[bool, float | None]:
+    """Commit a batch and report what came of it; tell whether more may be done at once, and when it was in the view."""
+
+    def let_others_run() -> None:
+        repo.queue.take_back("commit", token)
+        ask_for_commit_safely(repo)
+
     try:
         with ExitStack() as appending:
             with tracing.batch() as results:
-                result = commit_batch(repo, appending=appending)
+                result = commit_batch(repo, appending=appending, takes_long=let_others_run)
                 results.append(result)
             did(result.line)
             if result.merge:
@@ -60,10 +68,10 @@ def _commit(repo: Repository) -> bool:
         did(f"given back: {type(error).__name__}")
     except poison.Overdue as error:
         did(f"not done within batch_budget: {error}")
-        return True  # as with any other fault
+        return True, None  # as with any other fault
     else:
-        return result.changesets > 0
-    return False
+        return result.changesets > 0, result.applied
+    return False, None
 
 
 @worker_process_init.connect

@@ -1,7 +1,9 @@
 """Messages to the workers, sent if there is work and no message for it is outstanding."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 from redis.exceptions import RedisError
@@ -19,17 +21,39 @@ _ASK_PAUSE = 1.0  # seconds
 _DELIVERY_EXPIRES = 10.0
 
 
-def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
+class EndedRun(NamedTuple):
+    """A run of the commit task that ends, for whoever decides whether it is to be followed by another one."""
+
+    before: int | None = None  # ms; work that was tried since then does not count, see lua/message.lua
+    applied: float | None = None  # when its entry was in the view, by the monotonic clock; None: it made none
+    pause: float = 0.0  # seconds that the next message waits, if changesets keep coming and are not a batch yet
+
+
+NO_RUN = EndedRun()
+
+
+def ask(repo: Repository, kind: str, limit: int, done: str = "", run: EndedRun = NO_RUN, gathers: bool = False) -> None:
     """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
-    token = repo.queue.ask(kind, limit, done, before)
-    if token and send(app, f"sluice.{kind}", token) is False:
-        # Else it would count as on its way until it is taken for lost.
-        repo.queue.take_back(kind, token)
+    since = None if run.applied is None else time.monotonic() - run.applied
+    permit = repo.queue.ask(kind, limit, done, run.before, gathers, since)
+    if permit is None:
+        return
+    try:
+        if permit.waits:
+            time.sleep(run.pause)
+    finally:  # a stop ends the pause
+        if send(app, f"sluice.{kind}", permit.token) is False:
+            # Else it would count as on its way until it is taken for lost.
+            repo.queue.take_back(kind, permit.token)
 
 
-def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
-    """Send a commit message if there is work and no worker has been notified; see Queue.ask."""
-    ask(repo, "commit", repo.settings.commit_workers, done, before)
+def ask_for_commit(repo: Repository, done: str = "", run: EndedRun = NO_RUN) -> None:
+    """Send a commit message if there is work and no worker has been notified; see Queue.ask.
+
+    Not for a few changesets while a batch is under way: they are in the next one. Where the store is far, the next one
+    is made while this one is on its way.
+    """
+    ask(repo, "commit", repo.settings.commit_workers, done, run, gathers=not repo.pace.is_far)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
@@ -63,14 +87,14 @@ def ask_for_commit_safely(repo: Repository) -> None:
         ask_for_commit(repo)
 
 
-def ask_for_work(repo: Repository, committed: str = "", before: int | None = None, merged: str = "") -> None:
+def ask_for_work(repo: Repository, committed: str = "", run: EndedRun = NO_RUN, merged: str = "") -> None:
     """Send a merge and a commit message where there is work for them; a Redis that is away costs time only.
 
-    `committed` or `merged` is the token of the message that was dealt with; see Queue.ask.
+    `committed` or `merged` is the token of the message that was dealt with, and `run` the run that ends.
     """
     with _costs_time_only():
         ask(repo, "merge", 1, merged)
-        ask_for_commit(repo, committed, before)
+        ask_for_commit(repo, committed, run)
 
 
 @contextmanager

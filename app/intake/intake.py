@@ -195,7 +195,9 @@ class Intake:
             # could be compacted.
             if self._too_far(pack, bucket.estimated_now()):
                 self._check_time(pack, bucket.now())
+            began = time.monotonic()
             stored_at = bucket.put_verified(pack + ".pack", data)
+            self._repo.pace.stored(time.monotonic() - began, len(data))
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         self._check_time(pack, stored_at)
         COUNTS.add(SUBMITTED, count=sum(map(len, groups)))

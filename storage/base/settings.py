@@ -200,6 +200,12 @@ class Settings(GatewaySettings, MirrorSettings, WebhookSettings, ApiSettings, Sh
         " queued; where the store is far (a PUT takes 25 ms or more), the limit grows with the time of a PUT as well."
         " Below commit_changesets: batches never grow, and no store counts as far.",
     )
+    commit_pause: float = setting(
+        0.05,
+        "seconds",
+        "While changesets keep coming and less than a batch of them is queued, a worker pauses between two batches, as"
+        " long as the last one took and at most this long, so that the next one has more. 0: never.",
+    )
     commit_changes: int = setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import NamedTuple
 
 import structlog
@@ -52,6 +52,7 @@ class BatchResult:
     seq: int = 0  # its entry
     decided: Sequence[Decided] = ()  # the records in that
     published: bool = False  # whether that brings its global commit
+    applied: float | None = None  # when its entry was in the view, by the monotonic clock
 
 
 class _Appended(NamedTuple):
@@ -103,7 +104,12 @@ class _Turn:
             self._held.clear()
 
 
-def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitStack | None = None) -> BatchResult:
+def commit_batch(
+    repo: Repository,
+    recovered_only: bool = True,
+    appending: ExitStack | None = None,
+    takes_long: Callable[[], object] = lambda: None,
+) -> BatchResult:
     """Commit one bounded batch; with `appending`, see to its global commit as well.
 
     Where nothing else waits for a global commit, the batch's entry brings it. Else the result has the merge that is to
@@ -111,6 +117,9 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
 
     Where the store is far, it claims when it may link: what comes in while others link is in the batch as well. As soon
     as its entry is in the log others may claim and link, while the caller appends the global commit.
+
+    `takes_long` is called where the others should not wait for it: before contents are merged, and where it may end its
+    worker.
 
     Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
     the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
@@ -120,14 +129,20 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
         if repo.pace.is_far:
             with watch.stage("wait"):
                 turn.take("link")
-        result = _commit(repo, owner, turn, watch, recovered_only, appending is not None)
+        result = _commit(repo, owner, turn, watch, recovered_only, appending is not None, takes_long)
         if result.merge and appending is not None:
             return replace(result, locked=turn.leave_append_lock(appending))
         return result
 
 
 def _commit(
-    repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool, publish: bool
+    repo: Repository,
+    owner: str,
+    turn: _Turn,
+    watch: Stopwatch,
+    recovered_only: bool,
+    publish: bool,
+    takes_long: Callable[[], object],
 ) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         began = perf_counter()
@@ -141,7 +156,7 @@ def _commit(
             with repo.heartbeat.of(owner):
                 # Older nodes cannot read an entry that has both.
                 publish = publish and repo.nodes.all_read(PUBLISHED_FORMAT)
-                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish)
+                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish, takes_long)
             repo.pace.went_well(spending.used)
             COUNTS.observe(BATCH_SECONDS, perf_counter() - began)
             COUNTS.observe(BATCH_CHANGESETS, result.changesets)
@@ -180,16 +195,23 @@ def _commit_claimed(
     watch: Stopwatch,
     spending: Spending,
     publish: bool,
+    takes_long: Callable[[], object],
 ) -> BatchResult:
     first = claimed[0]
     if first.deaths >= repo.settings.poison_tries:
         log.error("poison_rejected", changeset=first.id, deaths=first.deaths, fault=first.fault)
         poison.reject(repo, first)
         return BatchResult(1, f"rejected {first.id} as poison")
+    if first.deaths:
+        takes_long()
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
-        # Others may link while contents are merged.
-        changesets = prepare(repo, changesets, attempt, turn.close)
+
+        def merging() -> None:
+            turn.close()  # others may link while contents are merged
+            takes_long()
+
+        changesets = prepare(repo, changesets, attempt, merging)
         repo.pace.took(len(claimed), len(changesets))
 
     def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
@@ -216,6 +238,7 @@ def _commit_claimed(
         turn.take("link")
     lock = partial(turn.take, "append")
     appended = append_loop(repo, build_entry, *depends_on(changesets), watch=watch, lock=lock)
+    applied = monotonic()
     seq, linked, merge = appended.seq, appended.linked, appended.merge
     if not seq:
         log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
@@ -233,7 +256,7 @@ def _commit_claimed(
     line = _log_decided(appended, len(claimed), watch)
     return BatchResult(
         len(linked.decided), line, linked.too_long, merge if appended.follows else None,
-        seq=seq, decided=linked.decided, published=merge is not None and not appended.follows,
+        seq=seq, decided=linked.decided, published=merge is not None and not appended.follows, applied=applied,
     )  # fmt: skip
 
 

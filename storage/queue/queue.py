@@ -20,7 +20,7 @@ from storage.log.facts import said_digests, waiting_of
 from storage.log.manifest import Changeset
 from storage.lookup.archive import Archive
 from storage.queue.reader import QueueReader, lock_name
-from storage.queue.states import Claimed, NoPosition, Stage
+from storage.queue.states import Claimed, NoPosition, Permit, Stage
 from storage.view.view import View
 
 # A manifest above this is read from the bucket instead.
@@ -35,6 +35,8 @@ _MAX_DEAD = 32
 _MOST_PRINCIPALS = 1000
 # More claims than run at once.
 _MAX_CLAIMS = 1000
+# What message.lua says where its caller should wait before it sends.
+_WAITS = 2
 # What release.lua calls the fault of an owner that fell silent.
 LEASE_EXPIRED = "died"
 
@@ -157,15 +159,31 @@ class Queue(QueueReader):
         others = [member for member in members if tried is not None and member[1] not in tried]
         self._scripts("release", owner, fault, rest, only, len(first), *chain.from_iterable([*first, *others]))
 
-    def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
-        """Return a token if a message of `kind` should be sent now; see lua/message.lua for `done` and `before`."""
-        token = secrets.token_hex(8)
-        ttl = int(self._settings.message_ttl * 1000)
-        send = self._scripts("message", kind, ttl, limit, token, done, "" if before is None else before)
-        return token if send else None
+    def ask(
+        self,
+        kind: str,
+        limit: int,
+        done: str = "",
+        before: int | None = None,
+        gathers: bool = False,
+        applied: float | None = None,
+    ) -> Permit | None:
+        """Return a permit if a message of `kind` should be sent; see lua/message.lua for `done` and `before`.
+
+        With `gathers`, changesets gather while a message is outstanding, until a batch of them is queued. `applied` is
+        for how many seconds the entry of the run that ends is in the view; None: it made none.
+        """
+        s, token = self._settings, secrets.token_hex(8)
+        since = "" if applied is None else int(applied * 1000)
+        batch = s.commit_changesets if gathers else ""
+        answer = self._scripts(
+            "message", kind, int(s.message_ttl * 1000), limit, token, done, "" if before is None else before,
+            batch, s.commit_share, self._active, since,
+        )  # fmt: skip
+        return Permit(token, waits=answer == _WAITS) if answer else None
 
     def take_back(self, kind: str, token: str) -> None:
-        """Count a message as not outstanding: it could not be sent."""
+        """Count a message as not outstanding: it could not be sent, or its run lets others begin."""
         self._redis.zrem(f"{self._prefix}messages:{kind}", token)
 
     def begin_anew(self) -> None:

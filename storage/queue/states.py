@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.log.records import Facts, Outcome, Status, Waiting
@@ -17,6 +18,13 @@ class Claimed:
     pack: PackId
     deaths: int = 0  # of a suspect: how often it was tried alone and its worker died, or it failed
     fault: str = ""  # what the last one was
+
+
+class Permit(NamedTuple):
+    """What allows its holder to send one message."""
+
+    token: str  # by which the message counts as outstanding
+    waits: bool  # whether to wait a moment first, since changesets keep coming and are not a batch yet
 
 
 class Stage(Enum):

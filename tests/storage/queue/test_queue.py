@@ -297,8 +297,9 @@ def test_a_lease_that_expired_revives_while_nobody_took_its_locks(bench: QueueBe
 
 def test_a_message_counts_for_as_long_as_its_run_lives(bench: QueueBench) -> None:
     bench.put("S0", "f")
-    token = bench.queue.ask("commit", 1)
-    assert token
+    permit = bench.queue.ask("commit", 1)
+    assert permit
+    token = permit.token
     key = bench.view.prefix + "messages:commit"
     before = bench.view.redis.zscore(key, token)
     with Heartbeat(bench.settings).of_message("commit", token):
@@ -380,7 +381,7 @@ def test_messages_are_sent_for_work_while_fewer_than_allowed_are_out(bench: Queu
     bench.put("S0", "f")
     first, second, third = (bench.queue.ask("commit", 2) for _ in range(3))
     assert first and second and third is None
-    assert bench.queue.ask("commit", 2, done=first), "the run that ends makes room for the next"
+    assert bench.queue.ask("commit", 2, done=first.token), "the run that ends makes room for the next"
 
 
 def test_a_lost_message_stops_counting_after_its_time(bench: QueueBench) -> None:
@@ -406,11 +407,72 @@ def test_a_lost_message_of_a_fast_clock_stops_counting_as_soon(
 def test_a_run_without_a_claim_does_not_call_itself_but_sees_new_work(bench: QueueBench) -> None:
     bench.put("S0", "f", base=new_ulid())
     started = int(time.time() * 1000)
-    token = bench.queue.ask("commit", 1)
-    assert token and bench.queue.claim("me") == []
-    assert bench.queue.ask("commit", 1, done=token, before=started) is None
+    permit = bench.queue.ask("commit", 1)
+    assert permit and bench.queue.claim("me") == []
+    assert bench.queue.ask("commit", 1, done=permit.token, before=started) is None
     bench.put("S1", "g")
     assert bench.queue.ask("commit", 1, before=started)
+
+
+def test_changesets_gather_while_a_run_is_under_way_until_they_are_a_batch(redis_settings: Settings) -> None:
+    bench = QueueBench(replace(redis_settings, commit_changesets=4))
+    bench.put("S0", "f")
+    first = bench.queue.ask("commit", 2, gathers=True)
+    assert first, "where none is under way the first one gets a run at once"
+    bench.put("S1", "g", count=2)
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    bench.put("S2", "h")
+    assert bench.queue.ask("commit", 2, gathers=True), "four are a batch"
+    assert bench.queue.ask("commit", 2, gathers=True) is None, "as many as there are workers"
+
+
+def test_what_gathers_is_a_batch_sooner_while_several_share_it(redis_settings: Settings) -> None:
+    bench = QueueBench(replace(redis_settings, commit_share=2))
+    bench.put("S0", "f")
+    assert bench.queue.ask("commit", 2, gathers=True)
+    bench.put("S1", "g")
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    bench.view.redis.zadd(bench.view.prefix + "principals", {"another": time.time() * 1000})
+    assert bench.queue.ask("commit", 2, gathers=True)
+
+
+def test_what_waits_long_for_the_run_under_way_gets_another_one(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    assert bench.queue.ask("commit", 2, gathers=True)
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    ready = bench.view.prefix + "ready"
+    bench.view.redis.zincrby(ready, -1000, "S0")  # as if it had come a second earlier
+    assert bench.queue.ask("commit", 2, gathers=True)
+
+
+def test_what_a_dead_run_has_claimed_is_not_waited_for(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    owner = new_owner()
+    assert bench.queue.ask("commit", 2, gathers=True) and bench.queue.claim(owner)
+    bench.put("S1", "g")
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    end_lease(bench, owner)
+    assert bench.queue.ask("commit", 2, gathers=True)
+
+
+def test_the_next_message_waits_only_for_what_came_before_the_entry_was_applied(bench: QueueBench) -> None:
+    """Who waits for its changeset sends the next one when that has landed: nothing else is coming then."""
+    bench.put("S0", "f")
+    permit = bench.queue.ask("commit", 2, gathers=True)
+    assert permit and not permit.waits
+    after = bench.queue.ask("commit", 2, done=permit.token, gathers=True, applied=3600.0)
+    assert after and not after.waits
+    stream = bench.queue.ask("commit", 2, done=after.token, gathers=True, applied=0.0)
+    assert stream and stream.waits
+    far = bench.queue.ask("commit", 2, done=stream.token, gathers=False, applied=0.0)
+    assert far and not far.waits, "where nothing gathers"
+
+
+def test_a_batch_that_is_queued_waits_for_no_more(redis_settings: Settings) -> None:
+    bench = QueueBench(replace(redis_settings, commit_changesets=2))
+    bench.put("S0", "f", count=2)
+    permit = bench.queue.ask("commit", 2, gathers=True, applied=0.0)
+    assert permit and not permit.waits
 
 
 def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: QueueBench) -> None:
