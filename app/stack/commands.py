@@ -44,10 +44,10 @@ def api(*binds: str) -> list[str]:
 GATEWAY_GRACE = 60
 
 
-def gateway(threads: int, *binds: str) -> list[str]:
-    """Git's smart HTTP: one process with threads; `threads` is Settings.gateway_threads. It listens as the API does."""
+def gateway(workers: int, threads: int, *binds: str) -> list[str]:
+    """Git's smart HTTP: Settings.gateway_workers with Settings.gateway_threads each. It listens as the API does."""
     return [
-        *("gunicorn", "-k", "app.gateway.serving.GatewayWorker", "-w", "1"),
+        *("gunicorn", "-k", "app.gateway.serving.GatewayWorker", "-w", str(workers)),
         *(part for bind in binds for part in ("-b", bind)),
         # Connections beyond the threads wait idly, or for their turn.
         *("--threads", str(threads), "--worker-connections", "4096", "--keep-alive", "30"),

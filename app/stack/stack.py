@@ -238,7 +238,7 @@ class Stack:
         save_environment(self.data, self.settings)
         self._fronts["api"] = Front("the API", self._host, self._api_port, commands.api)
         if self._with_gateway:
-            argv = partial(commands.gateway, self.settings.gateway_threads)
+            argv = partial(commands.gateway, self.settings.gateway_workers, self.settings.gateway_threads)
             self._fronts["gateway"] = Front("the gateway", self._host, self._git_port, argv)
         self._supervisor.start(*self._own_commands())
 

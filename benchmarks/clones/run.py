@@ -1,7 +1,7 @@
 """Clones and fetches a second of a gateway and of `git http-backend`, in turns, on one repository.
 
-Both are one process of gunicorn's threads. The peer's repository is a copy of the gateway's own store, packs and all.
-First plain Git clones from both, and both clones have to be the same and pass fsck.
+Both are as many processes of gunicorn's threads. The peer's repository is a copy of the gateway's own store, packs and
+all. First plain Git clones from both, and both clones have to be the same and pass fsck.
 """
 
 from __future__ import annotations
@@ -103,7 +103,17 @@ def peer(repositories: Path, folder: Path) -> Iterator[Address]:
     """Serve the repositories in a folder by `git http-backend`."""
     [port] = free_ports(1)
     argv = [
-        *(sys.executable, "-m", "gunicorn", "-k", "gthread", "-w", "1", "-b", f"127.0.0.1:{port}"),
+        *(
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-k",
+            "gthread",
+            "-w",
+            str(Settings().gateway_workers),
+            "-b",
+            f"127.0.0.1:{port}",
+        ),
         *("--threads", str(_THREADS), "--worker-connections", "4096", "--keep-alive", "30", "--no-control-socket"),
         f"benchmarks.peers.git_http_backend:application({str(repositories)!r})",
     ]

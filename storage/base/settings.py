@@ -56,6 +56,7 @@ _ABOVE_ZERO = (
     "principal_burst",
     "principal_rate_exchange",
     "commit_share",
+    "gateway_workers",
     "gateway_threads",
     "gateway_processes",
     "gateway_request_bytes",

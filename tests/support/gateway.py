@@ -80,12 +80,14 @@ class Gateway(Server):
 
 
 @contextmanager
-def serving(settings: Settings, folder: Path, name: str = "gateway", token: str | None = None) -> Iterator[Gateway]:
+def serving(
+    settings: Settings, folder: Path, name: str = "gateway", token: str | None = None, workers: int = 1
+) -> Iterator[Gateway]:
     """Run a gateway with a folder of its own."""
     [port] = free_ports(1)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = replace(settings, gateway_folder=str(folder / name))
-    argv = commands.runnable(commands.gateway(chosen.gateway_threads, f"127.0.0.1:{port}"))
+    argv = commands.runnable(commands.gateway(workers, chosen.gateway_threads, f"127.0.0.1:{port}"))
     environ = environment(chosen, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     with Supervisor(folder / "logs", restart=True) as supervisor:
         command = Command(name, argv, environ, folder, lambda: answers_at(port), grace=commands.gateway_grace())

@@ -42,14 +42,18 @@ class GatewaySettings:
     gateway_folder: str = setting(
         "", "path", "Folder of a gateway for clone stores and kept answers. Empty: one below that for temporary files."
     )
-    gateway_threads: int = setting(
-        128, "requests", "Requests that a gateway answers at once; further ones wait for their turn."
+    gateway_workers: int = setting(
+        2, "workers", "Processes that serve a gateway, on one port and one folder; best one for each core that it has."
     )
-    gateway_processes: int = setting(16, "processes", "Processes of Git that a gateway runs at once.")
+    gateway_threads: int = setting(
+        128, "requests", "Requests that each worker of a gateway answers at once; further ones wait for their turn."
+    )
+    gateway_processes: int = setting(16, "processes", "Processes of Git that each worker of a gateway runs at once.")
     gateway_share: float = setting(
         0.5,
         "part of 1",
-        "What one principal may have of gateway_threads and of gateway_processes at once, and one of each at least; "
+        "What one principal may have of gateway_threads and of gateway_processes at once, of each worker, and one of "
+        "each at least; "
         "above it 429.",
     )
     gateway_patience: float = setting(
@@ -63,8 +67,8 @@ class GatewaySettings:
     gateway_answer_bytes: int = setting(
         4 << 30,
         "bytes",
-        "Packs that were sent are kept on a gateway's disk up to this size together, for clients that ask for the same;"
-        " each may have a fourth of it. 0: none is kept.",
+        "Packs that were sent are kept on the disk by each worker of a gateway, up to this size together, for clients"
+        " that ask for the same; each may have a fourth of it. 0: none is kept.",
     )
     gateway_bundle_bytes: int = setting(
         4 << 20, "bytes", "A clone store with packs above this size is offered as a bundle too. 0: none is."

@@ -16,5 +16,5 @@ class PushSettings:
         100, "commits", "Maximum new commits in a push; each becomes a changeset, and all stand in one submission pack."
     )
     pushes_at_once: int = setting(
-        32, "pushes", "Pushes that a gateway reads at once; further ones wait for their turn."
+        32, "pushes", "Pushes that each worker of a gateway reads at once; further ones wait for their turn."
     )

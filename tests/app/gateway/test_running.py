@@ -95,7 +95,7 @@ def test_without_tokens_only_this_machine_is_served(settings: Settings, world: W
     world.put({"docs/a": b"a\n"})
     world.work()
     [port] = free_ports(1)
-    argv = commands.runnable(commands.gateway(4, f"0.0.0.0:{port}"))
+    argv = commands.runnable(commands.gateway(1, 4, f"0.0.0.0:{port}"))
     chosen = replace(settings, gateway_folder=str(tmp_path / "folder"))
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
         supervisor.start(Command("open", argv, environment(chosen, {"PYTHONPATH": str(ROOT)}), tmp_path))

@@ -21,6 +21,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ("api", "gateway", "worker", "merger", "sender", "beat", "flower")
 SERVERS = ("redis", "minio")
+DEFAULTS = settings.Settings()
 # `${NAME}`, `${NAME:-default}`, `${NAME:?message}`; `$$` is a dollar.
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?:(:[-?])([^}]*))?\}")
 
@@ -61,10 +62,10 @@ def test_compose_yaml_is_valid_by_the_compose_specification():
     ("service", "argv"),
     [
         ("api", commands.api("0.0.0.0:8080")),
-        ("gateway", commands.gateway(settings.Settings().gateway_threads, "0.0.0.0:8081")),
-        ("worker", commands.worker(settings.Settings().commit_workers)),
+        ("gateway", commands.gateway(DEFAULTS.gateway_workers, DEFAULTS.gateway_threads, "0.0.0.0:8081")),
+        ("worker", commands.worker(DEFAULTS.commit_workers)),
         ("merger", commands.merger()),
-        ("sender", commands.sender(settings.Settings().webhook_senders)),
+        ("sender", commands.sender(DEFAULTS.webhook_senders)),
         ("beat", commands.beat()),
         ("flower", commands.flower("0.0.0.0", 5555)),
     ],
@@ -122,4 +123,4 @@ def test_every_service_has_a_health_check_and_servers_have_volumes():
 
 @pytest.mark.parametrize("service", ["worker", "merger", "sender"])
 def test_a_worker_has_time_to_finish_or_to_give_back(service: str):
-    assert float(SERVICES[service]["stop_grace_period"].removesuffix("s")) >= commands.grace(settings.Settings())
+    assert float(SERVICES[service]["stop_grace_period"].removesuffix("s")) >= commands.grace(DEFAULTS)
