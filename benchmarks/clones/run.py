@@ -102,18 +102,9 @@ def kinds(repository: Path) -> list[Kind]:
 def peer(repositories: Path, folder: Path) -> Iterator[Address]:
     """Serve the repositories in a folder by `git http-backend`."""
     [port] = free_ports(1)
+    workers = str(Settings().gateway_workers)
     argv = [
-        *(
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-k",
-            "gthread",
-            "-w",
-            str(Settings().gateway_workers),
-            "-b",
-            f"127.0.0.1:{port}",
-        ),
+        *(sys.executable, "-m", "gunicorn", "-k", "gthread", "-w", workers, "-b", f"127.0.0.1:{port}"),
         *("--threads", str(_THREADS), "--worker-connections", "4096", "--keep-alive", "30", "--no-control-socket"),
         f"benchmarks.peers.git_http_backend:application({str(repositories)!r})",
     ]
