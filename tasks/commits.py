@@ -1,10 +1,11 @@
 """The task that commits: one batch (storage/commit/batch.py) and what came of it, then messages for what is left."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import structlog
 from celery.signals import worker_process_init
+from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
@@ -42,14 +43,15 @@ def commit(token: str = "", reason: str = "") -> None:
 def _commit(repo: Repository, token: str) -> tuple[bool, float | None]:
     """Commit a batch and report what came of it; tell whether more may be done at once, and when it was in the view."""
 
-    def let_others_run() -> None:
-        repo.queue.take_back("commit", token)
+    def let_others_begin() -> None:
+        with suppress(RedisError):  # then they wait
+            repo.queue.let_others_begin(token)
         ask_for_commit_safely(repo)
 
     try:
         with ExitStack() as appending:
             with tracing.batch() as results:
-                result = commit_batch(repo, appending=appending, takes_long=let_others_run)
+                result = commit_batch(repo, appending=appending, takes_long=let_others_begin)
                 results.append(result)
             did(result.line)
             if result.merge:

@@ -24,7 +24,7 @@ _DELIVERY_EXPIRES = 10.0
 class EndedRun(NamedTuple):
     """A run of the commit task that ends, for whoever decides whether it is to be followed by another one."""
 
-    before: int | None = None  # ms; work that was tried since then does not count, see lua/message.lua
+    before: int | None = None  # ms; work that was tried since then does not count, see lua/messages/message.lua
     applied: float | None = None  # when its entry was in the view, by the monotonic clock; None: it made none
     pause: float = 0.0  # seconds that the next message waits, if changesets keep coming and are not a batch yet
 
@@ -32,28 +32,31 @@ class EndedRun(NamedTuple):
 NO_RUN = EndedRun()
 
 
-def ask(repo: Repository, kind: str, limit: int, done: str = "", run: EndedRun = NO_RUN, gathers: bool = False) -> None:
-    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
+def ask(repo: Repository, kind: str, limit: int, done: str = "", run: EndedRun = NO_RUN, gathers: bool = False) -> bool:
+    """Send the message of a kind ("commit" or "merge") where Queue.ask says so; tell whether. Raises RedisError."""
     since = None if run.applied is None else time.monotonic() - run.applied
     permit = repo.queue.ask(kind, limit, done, run.before, gathers, since)
     if permit is None:
-        return
+        return False
+    sent = False
     try:
         if permit.waits:
             time.sleep(run.pause)
     finally:  # a stop ends the pause
-        if send(app, f"sluice.{kind}", permit.token) is False:
+        sent = send(app, f"sluice.{kind}", permit.token)
+        if not sent:
             # Else it would count as on its way until it is taken for lost.
             repo.queue.take_back(kind, permit.token)
+    return sent
 
 
-def ask_for_commit(repo: Repository, done: str = "", run: EndedRun = NO_RUN) -> None:
-    """Send a commit message if there is work and no worker has been notified; see Queue.ask.
+def ask_for_commit(repo: Repository, done: str = "", run: EndedRun = NO_RUN) -> bool:
+    """Send a commit message if there is work and no worker has been notified, and tell whether; see Queue.ask.
 
     Not for a few changesets while a batch is under way: they are in the next one. Where the store is far, the next one
     is made while this one is on its way.
     """
-    ask(repo, "commit", repo.settings.commit_workers, done, run, gathers=not repo.pace.is_far)
+    return ask(repo, "commit", repo.settings.commit_workers, done, run, gathers=not repo.pace.is_far)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
@@ -81,10 +84,11 @@ def ask_for_merge(repo: Repository) -> None:
     ask(repo, "merge", 1)
 
 
-def ask_for_commit_safely(repo: Repository) -> None:
-    """Notify the workers of a submission; a Redis that is away costs time only."""
+def ask_for_commit_safely(repo: Repository) -> bool:
+    """Notify the workers of a submission, and tell whether; a Redis that is away costs time only."""
     with _costs_time_only(), because("a submission"):
-        ask_for_commit(repo)
+        return ask_for_commit(repo)
+    return False
 
 
 def ask_for_work(repo: Repository, committed: str = "", run: EndedRun = NO_RUN, merged: str = "") -> None:

@@ -312,5 +312,16 @@ def own_folder(folder: Path) -> Path:
         except BlockingIOError:
             os.close(lock)
             continue
+        _remove_others(folder, number)
         return folder / str(number)  # the lock ends with the process
     raise AssertionError
+
+
+def _remove_others(folder: Path, own: int) -> None:
+    """Remove what processes have left whose number nobody has now."""
+    for file in folder.glob("*.lock"):
+        if file.stem == str(own):
+            continue
+        with contextlib.suppress(OSError), file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)

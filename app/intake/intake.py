@@ -31,6 +31,10 @@ from tasks.notify import ask_for_commit_safely
 
 log = structlog.get_logger()
 
+# Seconds after which it is asked once more whether a message is to be sent: work has waited for long by then
+# (storage/queue/lua/messages/message.lua).
+_ASKED_AGAIN = 0.3
+
 
 class NotQueued(Unavailable):
     """Earlier accepted changesets cannot be queued."""
@@ -195,9 +199,7 @@ class Intake:
             # could be compacted.
             if self._too_far(pack, bucket.estimated_now()):
                 self._check_time(pack, bucket.now())
-            began = time.monotonic()
             stored_at = bucket.put_verified(pack + ".pack", data)
-            self._repo.pace.stored(time.monotonic() - began, len(data))
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         self._check_time(pack, stored_at)
         COUNTS.add(SUBMITTED, count=sum(map(len, groups)))
@@ -218,13 +220,17 @@ class Intake:
 
     def _announce(self) -> None:
         # A thread of its own: a broker that does not answer must not keep packs from being stored.
+        again = False
         while not self._stopping:
-            self._news.wait()
+            came = self._news.wait(_ASKED_AGAIN if again else None)
             self._news.clear()
+            sent = False
             try:
-                ask_for_commit_safely(self._repo)
+                sent = ask_for_commit_safely(self._repo)
             except Exception as error:  # upkeep announces what this could not
                 log.error("notify_failed", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
+            # The run under way, which it is to follow, may hang.
+            again = came and not sent
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int | None]:
         try:

@@ -31,7 +31,10 @@ _INCLUDE = re.compile("^--include ([a-z_]+)$", re.MULTILINE)
 
 
 # Scripts stand beside the modules that call them; those of backends are only included.
-_FOLDERS = ("backends/lua", "view/lua", "coordination/lua", "claims/lua", "queue/lua", "queue/lua/turns")
+_FOLDERS = (
+    *("backends/lua", "view/lua", "coordination/lua", "claims/lua"),
+    *("queue/lua", "queue/lua/messages", "queue/lua/turns"),
+)
 
 
 @cache

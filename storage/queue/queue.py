@@ -35,6 +35,8 @@ _MAX_DEAD = 32
 _MOST_PRINCIPALS = 1000
 # More claims than run at once.
 _MAX_CLAIMS = 1000
+# Seconds; longer than any run of a batch.
+_LONGEST_RUN = 3600
 # What message.lua says where its caller should wait before it sends.
 _WAITS = 2
 # What release.lua calls the fault of an owner that fell silent.
@@ -168,7 +170,7 @@ class Queue(QueueReader):
         gathers: bool = False,
         applied: float | None = None,
     ) -> Permit | None:
-        """Return a permit if a message of `kind` should be sent; see lua/message.lua for `done` and `before`.
+        """Return a permit if a message of `kind` should be sent; see lua/messages/message.lua for `done` and `before`.
 
         With `gathers`, changesets gather while a message is outstanding, until a batch of them is queued. `applied` is
         for how many seconds the entry of the run that ends is in the view; None: it made none.
@@ -183,8 +185,12 @@ class Queue(QueueReader):
         return Permit(token, waits=answer == _WAITS) if answer else None
 
     def take_back(self, kind: str, token: str) -> None:
-        """Count a message as not outstanding: it could not be sent, or its run lets others begin."""
+        """Count a message as not outstanding: it could not be sent."""
         self._redis.zrem(f"{self._prefix}messages:{kind}", token)
+
+    def let_others_begin(self, token: str) -> None:
+        """Have nobody wait for the run of a commit message, which takes long. Raises RedisError."""
+        self._scripts("aside", token, _LONGEST_RUN)
 
     def begin_anew(self) -> None:
         """Delete outstanding messages and claims, which after a failover may be those of finished runs.

@@ -178,6 +178,16 @@ def test_each_process_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert first != second and first.parent == second.parent == tmp_path
 
 
+def test_what_processes_have_left_is_removed_and_what_others_have_is_not(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "kept").write_bytes(b"x")
+    (tmp_path / "7.lock").touch()
+    first = own_folder(tmp_path)
+    first.mkdir()
+    second = own_folder(tmp_path)
+    assert not (tmp_path / "7").exists() and first.exists() and second != first
+
+
 def test_what_is_kept_is_had_while_others_wait_for_their_turn_to_start(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

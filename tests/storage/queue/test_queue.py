@@ -445,6 +445,49 @@ def test_what_waits_long_for_the_run_under_way_gets_another_one(bench: QueueBenc
     assert bench.queue.ask("commit", 2, gathers=True)
 
 
+def test_what_is_under_way_is_no_part_of_what_gathers(redis_settings: Settings) -> None:
+    bench = QueueBench(replace(redis_settings, commit_changesets=4))
+    bench.put("S0", "f", count=4)
+    assert bench.queue.ask("commit", 2, gathers=True) and len(bench.queue.claim(new_owner())) == 4
+    bench.put("S1", "g", count=3)
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    bench.put("S1", "g")
+    assert bench.queue.ask("commit", 2, gathers=True)
+
+
+def test_what_a_run_has_left_waits_for_no_other_run(bench: QueueBench) -> None:
+    bench.put("S0", "f", count=2)
+    bench.put("S1", "g")
+    first = bench.queue.ask("commit", 3, gathers=True)
+    assert first
+    [one] = bench.queue.claim(owner := new_owner(), most=1)
+    bench.decide(one.id, one.slice)
+    bench.queue.release(owner, [one])
+    bench.view.redis.zadd(bench.view.prefix + "messages:commit", {"another": time.time() * 1000 + 60_000})
+    assert bench.queue.ask("commit", 3, done=first.token, gathers=True)
+
+
+def test_what_was_tried_long_ago_waits_for_no_run_under_way(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    assert bench.queue.ask("commit", 2, gathers=True)
+    bench.view.redis.zadd(bench.view.prefix + "ready", {"S0": time.time() * 1000})
+    assert bench.queue.ask("commit", 2, gathers=True) is None
+    bench.view.redis.zadd(bench.view.prefix + "ready", {"S0": time.time() * 1000 - 1000})
+    assert bench.queue.ask("commit", 2, gathers=True)
+
+
+def test_a_run_that_lets_others_begin_counts_and_is_not_waited_for(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    first = bench.queue.ask("commit", 2, gathers=True)
+    assert first and bench.queue.ask("commit", 2, gathers=True) is None
+    bench.queue.let_others_begin(first.token)
+    second = bench.queue.ask("commit", 2, gathers=True)
+    assert second
+    bench.queue.let_others_begin(second.token)
+    assert bench.queue.ask("commit", 2, gathers=True) is None, "as many as there are workers"
+    assert bench.queue.ask("commit", 2, done=first.token, gathers=True)
+
+
 def test_what_a_dead_run_has_claimed_is_not_waited_for(bench: QueueBench) -> None:
     bench.put("S0", "f")
     owner = new_owner()
