@@ -5,7 +5,6 @@ Each command is a connection of its own with the three requests of protocol vers
 
 from __future__ import annotations
 
-import http.client
 import secrets
 import threading
 import time
@@ -13,10 +12,10 @@ from dataclasses import dataclass, field
 
 from app.gateway.wire.pkt_lines import DELIMITER, FLUSH, pkt
 from benchmarks.figures import Disproved
+from benchmarks.load.connection import Answer, Connection
 
-_TYPE = "application/x-git-upload-pack-request"
-_PIECE = 256 << 10
-_PATIENCE = 120.0
+_VERSION = b"Git-Protocol: version=2\r\n"
+_HEADERS = _VERSION + b"Content-Type: application/x-git-upload-pack-request\r\n"
 
 
 def command(name: str, *arguments: str) -> bytes:
@@ -63,31 +62,19 @@ class Load:
 
 def once(address: tuple[str, int], path: str, kind: Kind) -> int:
     """Clone or fetch once and return the bytes of the answer. Raises Disproved where it is no complete pack."""
-    connection = http.client.HTTPConnection(*address, timeout=_PATIENCE)
-    version = {"Git-Protocol": "version=2"}
-    try:
-        connection.request("GET", f"{path}/info/refs?service=git-upload-pack", headers=version)
-        _read(connection)
+    with Connection(address) as connection:
+        _content(connection.ask(f"{path}/info/refs?service=git-upload-pack", None, _VERSION))
         for body in (REFS, kind.request):
-            connection.request("POST", f"{path}/git-upload-pack", body, {**version, "Content-Type": _TYPE})
-            size, end = _read(connection)
-        if end != FLUSH or size < 100:
-            raise Disproved(f"{kind.name}: an answer of {size} bytes ends with {end!r}")
-        return size
-    finally:
-        connection.close()
+            answer = _content(connection.ask(f"{path}/git-upload-pack", body, _HEADERS))
+    if answer.end != FLUSH or answer.size < 100:
+        raise Disproved(f"{kind.name}: an answer of {answer.size} bytes ends with {answer.end!r}")
+    return answer.size
 
 
-def _read(connection: http.client.HTTPConnection) -> tuple[int, bytes]:
-    answer = connection.getresponse()
+def _content(answer: Answer) -> Answer:
     if answer.status != 200:
-        raise Disproved(f"the answer is {answer.status}: {answer.read()[:200]!r}")
-    size, end = 0, b""
-    while piece := answer.read1(_PIECE):
-        size += len(piece)
-        end = (end + piece)[-4:]
-    answer.close()  # it is read to its end: the next request may be sent
-    return size, end
+        raise Disproved(f"the answer is {answer.status}")
+    return answer
 
 
 def drive(address: tuple[str, int], path: str, kind: Kind, clients: int, seconds: float) -> Load:

@@ -6,7 +6,6 @@ measured, on a machine whose processors the clients share with it.
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +13,9 @@ from dataclasses import dataclass, field
 
 from app.gateway.wire.pkt_lines import FLUSH, pkt
 from benchmarks.figures import Disproved
+from benchmarks.load.connection import Answer, Connection
 
-_TYPE = "application/x-git-receive-pack-request"
-_PATIENCE = 120.0
+_HEADERS = b"Content-Type: application/x-git-receive-pack-request\r\n"
 _NOTHING = b"0" * 40
 
 
@@ -48,27 +47,20 @@ Target = Callable[[int, int], tuple[bytes, bytes]]
 
 def once(address: tuple[str, int], path: str, packed: Packed, old: bytes, ref: bytes, options: bytes) -> None:
     """Push a commit. Raises Disproved where the ref is refused."""
-    connection = http.client.HTTPConnection(*address, timeout=_PATIENCE)
-    try:
-        connection.request("GET", f"{path}/info/refs?service=git-receive-pack")
-        _read(connection)
+    with Connection(address) as connection:
+        _content(connection.ask(f"{path}/info/refs?service=git-receive-pack"))
         named = b" push-options" if options else b""
         command = b"%s %s %s\0report-status%s agent=git/2.39.5" % (old, packed.commit, ref, named)
         body = pkt(command) + FLUSH + (options + FLUSH if options else b"") + packed.data
-        connection.request("POST", f"{path}/git-receive-pack", body, {"Content-Type": _TYPE})
-        said = _read(connection)
-        if b"ok " + ref not in said:
-            raise Disproved(f"a push was refused: {said[:300]!r}")
-    finally:
-        connection.close()
+        said = _content(connection.ask(f"{path}/git-receive-pack", body, _HEADERS, keeps=True))
+    if b"ok " + ref not in said:
+        raise Disproved(f"a push was refused: {said[:300]!r}")
 
 
-def _read(connection: http.client.HTTPConnection) -> bytes:
-    answer = connection.getresponse()
-    data = answer.read()
+def _content(answer: Answer) -> bytes:
     if answer.status != 200:
-        raise Disproved(f"the answer is {answer.status}: {data[:200]!r}")
-    return data
+        raise Disproved(f"the answer is {answer.status}: {answer.body[:200]!r}")
+    return answer.body
 
 
 def drive(address: tuple[str, int], path: str, commits: Sequence[Sequence[Packed]], target: Target) -> Load:
