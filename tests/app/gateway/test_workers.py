@@ -1,0 +1,67 @@
+"""The workers of a gateway serve one folder together, and none of them is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from app.gateway.wire.pkt_lines import pkt
+from storage.base.settings import Settings
+from tests.support.gateway import WHOLE, Gateway, git, serving
+from tests.support.principals import ROOT_TOKEN
+from tests.support.waiting import await_true
+from tests.support.world import World
+
+REFS = pkt(b"command=ls-refs") + b"0000"
+
+
+def workers(gateway: Gateway) -> set[int]:
+    assert gateway.process.pid
+    found = psutil.Process(gateway.process.pid).children()
+    return {each.pid for each in found if "GatewayWorker" in " ".join(each.cmdline())}
+
+
+def test_clones_and_pushes_by_several_workers_are_those_of_one(
+    with_tokens: Settings, world: World, tmp_path: Path
+) -> None:
+    world.put({f"d{number}/f": b"x" * number for number in range(20)})
+    world.work()
+    with serving(with_tokens, tmp_path / "g", token=ROOT_TOKEN, workers=2) as gateway:
+        assert len(workers(gateway)) == 2
+
+        def clone_and_push(number: int) -> None:
+            clone = tmp_path / str(number)
+            gateway.clone(clone)
+            git(clone, "fsck", "--strict")
+            (clone / f"new{number}").write_text("1")
+            git(clone, "add", ".")
+            git(clone, "commit", "-qm", f"push {number}")
+            git(clone, "push", "-q", "-o", "wait=no", "origin", "HEAD:refs/for/main")
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(clone_and_push, range(12)))
+        world.work()
+        assert {f"new{number}" for number in range(12)} <= world.files().keys()
+        heads = {gateway.ask_git(WHOLE, REFS).body for _ in range(20)}
+        assert len(heads) == 1 and world.tip.hex().encode() in heads.pop()
+
+
+def test_while_one_worker_is_dead_the_other_serves(with_tokens: Settings, world: World, tmp_path: Path) -> None:
+    world.put({"d/f": b"x"})
+    world.work()
+    with serving(with_tokens, tmp_path / "g", token=ROOT_TOKEN, workers=2) as gateway:
+        gateway.clone(tmp_path / "before")
+        killed, other = workers(gateway)
+        os.kill(killed, signal.SIGKILL)
+        for number in range(5):
+            world.put({f"d/f{number}": b"x"})
+            world.work()
+            assert world.tip.hex().encode() in gateway.ask_git(WHOLE, REFS).body
+        await_true(lambda: len(workers(gateway)) == 2)
+        assert other in workers(gateway) and killed not in workers(gateway)
+        gateway.clone(tmp_path / "after")
+        git(tmp_path / "after", "fsck", "--strict")
