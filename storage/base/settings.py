@@ -204,8 +204,8 @@ class Settings(GatewaySettings, MirrorSettings, WebhookSettings, ApiSettings, Sh
     commit_pause: float = setting(
         0.05,
         "seconds",
-        "While changesets keep coming and less than a batch of them is queued, a worker pauses between two batches, as"
-        " long as the last one took and at most this long, so that the next one has more. 0: never.",
+        "While changesets of one principal keep coming and less than a batch of them is queued, a worker pauses between"
+        " two batches, as long as the last one took and at most this long, so that the next one has more. 0: never.",
     )
     commit_changes: int = setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."

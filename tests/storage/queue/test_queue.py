@@ -436,6 +436,15 @@ def test_what_gathers_is_a_batch_sooner_while_several_share_it(redis_settings: S
     assert bench.queue.ask("commit", 2, gathers=True)
 
 
+def test_nobody_pauses_while_several_principals_are_active(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    one = bench.queue.ask("commit", 2, gathers=True, applied=0.0)
+    assert one and one.waits
+    bench.view.redis.zadd(bench.view.prefix + "principals", {"another": time.time() * 1000})
+    other = bench.queue.ask("commit", 2, done=one.token, gathers=True, applied=0.0)
+    assert other and not other.waits
+
+
 def test_what_waits_long_for_the_run_under_way_gets_another_one(bench: QueueBench) -> None:
     bench.put("S0", "f")
     assert bench.queue.ask("commit", 2, gathers=True)

@@ -11,7 +11,8 @@
 -- ('' if they do not gather), the same while several principals are active, for how long a principal counts from its last
 -- changeset on (ms), and how long ago (ms) the run that ends has applied its entry ('' where none did).
 -- Returns 1 if the caller is to send a message with the new token; 2 if it should wait a moment first, since changesets
--- came while the run was under way, so more will, and they are not a batch yet. Cost: O(log(tokens) + 64).
+-- came while the run was under way, so more will, and they are not a batch yet; not while several principals are active,
+-- of whom one may wait for a single changeset. Cost: O(log(tokens) + 64).
 --include clock
 --include leases
 local prefix, kind, life, limit, token, done, tried_before, batch, shared_batch, active_for, applied = unpack(ARGV)
@@ -53,6 +54,8 @@ if kind == 'merge' or batch == '' or left then
   return 1
 end
 
+local several = redis.call('ZCOUNT', prefix .. 'principals', now - tonumber(active_for), '+inf') > 1
+
 -- Whether less than a batch waits, and nothing that a dead run has claimed: that is taken over at once.
 local function gathers()
   local waiting = redis.call('ZCARD', prefix .. 'queued')
@@ -60,7 +63,6 @@ local function gathers()
     if not is_alive(prefix, owner) then return false end
     waiting = waiting - redis.call('HSTRLEN', prefix .. 'tried', owner) / 26
   end
-  local several = redis.call('ZCOUNT', prefix .. 'principals', now - tonumber(active_for), '+inf') > 1
   return waiting < tonumber(several and shared_batch or batch)
 end
 
@@ -77,4 +79,4 @@ end
 
 if outstanding > redis.call('ZINTERCARD', 2, tokens, aside) and gathers() and not is_overdue() then return 0 end
 send()
-return applied ~= '' and new_since(tonumber(applied)) and gathers() and 2 or 1
+return applied ~= '' and not several and new_since(tonumber(applied)) and gathers() and 2 or 1
