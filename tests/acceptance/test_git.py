@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.access.authentication import FRESH
 from app.client.api_client import Client
 from app.stack.stack import Stack
 from tests.support.gateway import git
@@ -91,6 +93,7 @@ def test_a_clone_is_made_updated_and_survives_a_restart_and_a_kill(
     ada = {"SLUICE_TOKEN": made["token"], "SLUICE_API_URL": stack.url}
     assert "there is no repository 'docs'" in sluice(stack, tmp_path, "clone", "docs", "no", status=128, **ada)
     root.revoke_token(made["id"])
+    time.sleep(FRESH)  # for which a gateway may not know it yet
     assert "Authentication failed" in sluice(stack, clone, "pull", status=1, **ada, **author)
 
 
