@@ -125,6 +125,10 @@ class GatewayWorker(ThreadWorker):
         except UNAVAILABLE:
             return  # there were tokens, or nobody knows: requests are answered 503 until somebody does
         if strangers:
+            if self.age > 1:
+                while self.alive:  # until the first worker, which says why, has ended them all
+                    time.sleep(_LINGER)
+                sys.exit(0)
             self.log.critical("There are no tokens, so anybody may read everything: listening on %s is refused. Set"
                               " SLUICE_ROOT_TOKEN_SHA256, or listen on 127.0.0.1", ", ".join(strangers))  # fmt: skip
             sys.exit(Arbiter.APP_LOAD_ERROR)

@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from gunicorn.arbiter import Arbiter
 
 from app.gateway.wire.pkt_lines import pkt
 from app.stack import commands
@@ -91,18 +92,22 @@ def test_a_client_that_never_ends_its_request_is_disconnected(
                 pass
 
 
-def test_without_tokens_only_this_machine_is_served(settings: Settings, world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_without_tokens_only_this_machine_is_served(
+    settings: Settings, world: World, tmp_path: Path, workers: int
+) -> None:
     world.put({"docs/a": b"a\n"})
     world.work()
     [port] = free_ports(1)
-    argv = commands.runnable(commands.gateway(1, 4, f"0.0.0.0:{port}"))
+    argv = commands.runnable(commands.gateway(workers, 4, f"0.0.0.0:{port}"))
     chosen = replace(settings, gateway_folder=str(tmp_path / "folder"))
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
         supervisor.start(Command("open", argv, environment(chosen, {"PYTHONPATH": str(ROOT)}), tmp_path))
         process = supervisor.processes["open"]
         await_true(lambda: process.status is not None)
-        assert process.status and "is refused" in process.logs()
-    with serving(settings, tmp_path / "g") as gateway:
+        assert process.status == Arbiter.APP_LOAD_ERROR
+        assert process.logs().count("is refused") == 1 and "Traceback" not in process.logs()
+    with serving(settings, tmp_path / "g", workers=workers) as gateway:
         gateway.clone(tmp_path / "clone")
         assert (tmp_path / "clone/docs/a").read_bytes() == b"a\n"
 
