@@ -60,7 +60,7 @@ SCRIPTS = {
         "oldest", "progress", "slice", "snapshot", "status", "successor", "tables",
     },
     "allow-oom": {
-        "accept", "alive", "apply", "beat", "count", "end_advisory_claims", "forget_stale", "give", "note", "publish",
+        "accept", "alive", "apply", "aside", "beat", "count", "end_advisory_claims", "forget_stale", "give", "note", "publish",
         "release", "retire", "take", "tries",
     },
     "": {
@@ -115,6 +115,12 @@ def test_a_copy_that_redis_has_no_room_for_fails_nobody(
     world.repo.objects.share({object_id(Kind.BLOB, data): (Kind.BLOB, data)})
     with pytest.raises(OutOfMemoryError):
         world.repo.redis.set("a", 1)
+
+
+def test_a_run_lets_others_begin_while_redis_is_full(world: World, server: redis.Redis) -> None:
+    fill(server, world)
+    world.repo.queue.let_others_begin("token")
+    assert server.smembers(f"{world.repo.view.prefix}messages:aside") == {b"token"}
 
 
 def test_what_would_add_to_a_full_redis_is_refused_as_a_whole(world: World, server: redis.Redis) -> None:
