@@ -60,8 +60,8 @@ SCRIPTS = {
         "oldest", "progress", "slice", "snapshot", "status", "successor", "tables",
     },
     "allow-oom": {
-        "accept", "alive", "apply", "aside", "beat", "count", "end_advisory_claims", "forget_stale", "give", "note", "publish",
-        "release", "retire", "take", "tries",
+        "accept", "alive", "apply", "aside", "beat", "count", "end_advisory_claims", "forget_stale", "give", "note",
+        "publish", "release", "retire", "take", "tries",
     },
     "": {
         "claim", "count_requests", "enqueue", "loading", "make_advisory_claim", "message", "renew_advisory_claim",
