@@ -38,7 +38,6 @@ def ask(repo: Repository, kind: str, limit: int, done: str = "", run: EndedRun =
     permit = repo.queue.ask(kind, limit, done, run.before, gathers, since)
     if permit is None:
         return False
-    sent = False
     try:
         if permit.waits:
             time.sleep(run.pause)

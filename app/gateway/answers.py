@@ -29,6 +29,7 @@ import structlog
 from app.gateway.git_processes import GitProcess
 from storage.base.errors import Unavailable
 from storage.base.threads import start_thread
+from storage.clones.locks import Busy, locked
 
 log = structlog.get_logger()
 
@@ -312,16 +313,13 @@ def own_folder(folder: Path) -> Path:
         except BlockingIOError:
             os.close(lock)
             continue
-        _remove_others(folder, number)
+        _remove_left(folder)
         return folder / str(number)  # the lock ends with the process
     raise AssertionError
 
 
-def _remove_others(folder: Path, own: int) -> None:
+def _remove_left(folder: Path) -> None:
     """Remove what processes have left whose number nobody has now."""
     for file in folder.glob("*.lock"):
-        if file.stem == str(own):
-            continue
-        with contextlib.suppress(OSError), file.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(Busy, OSError), locked(file):
             shutil.rmtree(file.with_suffix(""), ignore_errors=True)

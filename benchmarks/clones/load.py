@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.gateway.wire.pkt_lines import DELIMITER, FLUSH, pkt
 from benchmarks.figures import Disproved
-from benchmarks.load.connection import Answer, Connection
+from benchmarks.load.connection import Connection, successful
 
 _VERSION = b"Git-Protocol: version=2\r\n"
 _HEADERS = _VERSION + b"Content-Type: application/x-git-upload-pack-request\r\n"
@@ -63,18 +63,12 @@ class Load:
 def once(address: tuple[str, int], path: str, kind: Kind) -> int:
     """Clone or fetch once and return the bytes of the answer. Raises Disproved where it is no complete pack."""
     with Connection(address) as connection:
-        _content(connection.ask(f"{path}/info/refs?service=git-upload-pack", None, _VERSION))
+        successful(connection.ask(f"{path}/info/refs?service=git-upload-pack", None, _VERSION))
         for body in (REFS, kind.request):
-            answer = _content(connection.ask(f"{path}/git-upload-pack", body, _HEADERS))
+            answer = successful(connection.ask(f"{path}/git-upload-pack", body, _HEADERS))
     if answer.end != FLUSH or answer.size < 100:
         raise Disproved(f"{kind.name}: an answer of {answer.size} bytes ends with {answer.end!r}")
     return answer.size
-
-
-def _content(answer: Answer) -> Answer:
-    if answer.status != 200:
-        raise Disproved(f"the answer is {answer.status}")
-    return answer
 
 
 def drive(address: tuple[str, int], path: str, kind: Kind, clients: int, seconds: float) -> Load:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app.gateway.wire.pkt_lines import FLUSH, pkt
 from benchmarks.figures import Disproved
-from benchmarks.load.connection import Answer, Connection
+from benchmarks.load.connection import Connection, successful
 
 _HEADERS = b"Content-Type: application/x-git-receive-pack-request\r\n"
 _NOTHING = b"0" * 40
@@ -48,19 +48,13 @@ Target = Callable[[int, int], tuple[bytes, bytes]]
 def once(address: tuple[str, int], path: str, packed: Packed, old: bytes, ref: bytes, options: bytes) -> None:
     """Push a commit. Raises Disproved where the ref is refused."""
     with Connection(address) as connection:
-        _content(connection.ask(f"{path}/info/refs?service=git-receive-pack"))
+        successful(connection.ask(f"{path}/info/refs?service=git-receive-pack"))
         named = b" push-options" if options else b""
         command = b"%s %s %s\0report-status%s agent=git/2.39.5" % (old, packed.commit, ref, named)
         body = pkt(command) + FLUSH + (options + FLUSH if options else b"") + packed.data
-        said = _content(connection.ask(f"{path}/git-receive-pack", body, _HEADERS, keeps=True))
+        said = successful(connection.ask(f"{path}/git-receive-pack", body, _HEADERS, keeps=True)).body
     if b"ok " + ref not in said:
         raise Disproved(f"a push was refused: {said[:300]!r}")
-
-
-def _content(answer: Answer) -> bytes:
-    if answer.status != 200:
-        raise Disproved(f"the answer is {answer.status}: {answer.body[:200]!r}")
-    return answer.body
 
 
 def drive(address: tuple[str, int], path: str, commits: Sequence[Sequence[Packed]], target: Target) -> Load:

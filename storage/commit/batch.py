@@ -67,7 +67,8 @@ class _Appended(NamedTuple):
 class _Turn:
     """The locks that a batch has: of linking, and of appending. Closing it releases them."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, takes_long: Callable[[], object]) -> None:
+        self.takes_long = takes_long  # to be called where others should not wait for the batch
         self._locks = {"link": repo.link_lock, "append": repo.append_lock}
         self._held: dict[str, ExitStack] = {}
         self._none = False
@@ -83,6 +84,11 @@ class _Turn:
         """Take no lock any more: this batch may kill its worker, and the others would wait for it."""
         self.close()
         self._none = True
+
+    def let_others(self) -> None:
+        """Release the locks, and say that it takes long: others may begin and link while contents are merged."""
+        self.close()
+        self.takes_long()
 
     def release_link_lock(self) -> None:
         """Release the link lock: others may link."""
@@ -125,24 +131,18 @@ def commit_batch(
     the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
     owner, watch = new_owner(), Stopwatch()
-    with closing(_Turn(repo)) as turn:
+    with closing(_Turn(repo, takes_long)) as turn:
         if repo.pace.is_far:
             with watch.stage("wait"):
                 turn.take("link")
-        result = _commit(repo, owner, turn, watch, recovered_only, appending is not None, takes_long)
+        result = _commit(repo, owner, turn, watch, recovered_only, appending is not None)
         if result.merge and appending is not None:
             return replace(result, locked=turn.leave_append_lock(appending))
         return result
 
 
 def _commit(
-    repo: Repository,
-    owner: str,
-    turn: _Turn,
-    watch: Stopwatch,
-    recovered_only: bool,
-    publish: bool,
-    takes_long: Callable[[], object],
+    repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool, publish: bool
 ) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         began = perf_counter()
@@ -156,7 +156,7 @@ def _commit(
             with repo.heartbeat.of(owner):
                 # Older nodes cannot read an entry that has both.
                 publish = publish and repo.nodes.all_read(PUBLISHED_FORMAT)
-                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish, takes_long)
+                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish)
             repo.pace.went_well(spending.used)
             COUNTS.observe(BATCH_SECONDS, perf_counter() - began)
             COUNTS.observe(BATCH_CHANGESETS, result.changesets)
@@ -195,7 +195,6 @@ def _commit_claimed(
     watch: Stopwatch,
     spending: Spending,
     publish: bool,
-    takes_long: Callable[[], object],
 ) -> BatchResult:
     first = claimed[0]
     if first.deaths >= repo.settings.poison_tries:
@@ -203,15 +202,10 @@ def _commit_claimed(
         poison.reject(repo, first)
         return BatchResult(1, f"rejected {first.id} as poison")
     if first.deaths:
-        takes_long()
+        turn.takes_long()
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
-
-        def merging() -> None:
-            turn.close()  # others may link while contents are merged
-            takes_long()
-
-        changesets = prepare(repo, changesets, attempt, merging)
+        changesets = prepare(repo, changesets, attempt, turn.let_others)
         repo.pace.took(len(claimed), len(changesets))
 
     def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
