@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import socket
+import struct
 from dataclasses import dataclass
 from types import TracebackType
 
 from benchmarks.figures import Disproved
 
 _PIECE = 256 << 10
-_PATIENCE = 120.0
+_HEAD = 4 << 10  # bytes that are read at once where a line is looked for
+_PATIENCE = 120  # seconds
 _MOST_HEADERS = 100
 _END = 4
 
@@ -45,7 +47,12 @@ class Connection:
         """Connect. Raises OSError."""
         self._socket = socket.create_connection(address, timeout=_PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb", _PIECE)
+        # The kernel's own time-outs: with one of Python's, each call is two, and none waits for all of its bytes.
+        self._socket.settimeout(None)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _PATIENCE, 0))
+        self._room = memoryview(bytearray(_PIECE))
+        self._received = b""  # and not used yet
         self._host = address[0].encode()
 
     def __enter__(self) -> Connection:
@@ -54,7 +61,6 @@ class Connection:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close it."""
-        self._file.close()
         self._socket.close()
 
     def ask(self, target: str, body: bytes | None = None, headers: bytes = b"", keeps: bool = False) -> Answer:
@@ -66,7 +72,7 @@ class Connection:
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
         head = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n" % (method, target.encode(), self._host, length, headers)
         self._socket.sendall(head + (body or b""))
-        status = self._file.readline().split(None, 2)
+        status = self._line().split(None, 2)
         if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or not status[1].isdigit():
             raise NoAnswer(f"no answer begins with {status}")
         size, is_chunked = self._read_headers()
@@ -74,8 +80,8 @@ class Connection:
         if is_chunked:
             while chunk := self._size_of_chunk():
                 self._read(chunk, taken)
-                self._file.readline()
-            self._file.readline()
+                self._line()
+            self._line()
         else:
             self._read(size, taken)
         return Answer(int(status[1]), taken.size, taken.end, b"".join(taken.pieces))
@@ -84,7 +90,7 @@ class Connection:
         """Return the length of the body, and whether it comes in chunks."""
         size, is_chunked = 0, False
         for _ in range(_MOST_HEADERS):
-            line = self._file.readline()
+            line = self._line()
             if line in (b"\r\n", b""):
                 return size, is_chunked
             name, _, value = line.partition(b":")
@@ -97,17 +103,31 @@ class Connection:
 
     def _size_of_chunk(self) -> int:
         try:
-            return int(self._file.readline().partition(b";")[0], 16)
+            return int(self._line().partition(b";")[0], 16)
         except ValueError:
             raise NoAnswer("an answer ended in the middle") from None
 
-    def _read(self, size: int, taken: _Taken) -> None:
-        while size:
-            piece = self._file.read(min(size, _PIECE))
+    def _line(self) -> bytes:
+        """Return the next line with its end, or what there was before the connection ended."""
+        while (end := self._received.find(b"\n") + 1) == 0 and len(self._received) < _PIECE:
+            piece = self._socket.recv(_HEAD)
             if not piece:
+                break
+            self._received += piece
+        line, self._received = (self._received[:end], self._received[end:]) if end else (self._received, b"")
+        return line
+
+    def _read(self, size: int, taken: _Taken) -> None:
+        if first := self._received[:size]:
+            self._received = self._received[len(first) :]
+            size -= len(first)
+            taken.take(first)
+        while size:
+            count = self._socket.recv_into(self._room, min(size, _PIECE), socket.MSG_WAITALL)
+            if not count:
                 raise NoAnswer("an answer ended in the middle")
-            size -= len(piece)
-            taken.take(piece)
+            size -= count
+            taken.take(self._room[:count])
 
 
 class _Taken:
@@ -119,8 +139,8 @@ class _Taken:
         self.size = 0
         self.end = b""
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: bytes | memoryview) -> None:
         self.size += len(piece)
-        self.end = piece[-_END:] if len(piece) >= _END else (self.end + piece)[-_END:]
+        self.end = (self.end + piece[-_END:])[-_END:]
         if self._keeps:
-            self.pieces.append(piece)
+            self.pieces.append(bytes(piece))
