@@ -24,6 +24,9 @@ _PART = 1 << 20  # of a file, that is sent at once
 _LINGER = 0.02
 """Seconds for which a thread waits for the next request of a connection: Git on a near machine has sent it by then."""
 
+_AGAIN = 1.0
+"""Seconds after which a worker that could not start tries again."""
+
 
 class Patient(socket.socket):
     """A connection with a client that has to send and to read as fast as the settings say."""
@@ -118,7 +121,7 @@ class GatewayWorker(ThreadWorker):
 
     def load_wsgi(self) -> None:
         """Load the application; where anybody may do everything, only this machine may ask."""
-        super().load_wsgi()
+        self._load_when_possible()
         services = self._services = self.wsgi.extensions["sluice"]
         try:
             strangers = strangers_at(self.sockets) if services.access.is_open else []
@@ -132,6 +135,23 @@ class GatewayWorker(ThreadWorker):
             self.log.critical("There are no tokens, so anybody may read everything: listening on %s is refused. Set"
                               " SLUICE_ROOT_TOKEN_SHA256, or listen on 127.0.0.1", ", ".join(strangers))  # fmt: skip
             sys.exit(Arbiter.APP_LOAD_ERROR)
+
+    def _load_when_possible(self) -> None:
+        """Load the application; one that takes a dead worker's place waits until the stores answer.
+
+        gunicorn ends all workers where one cannot start, and those that are there may have answers to send.
+        """
+        while self.alive:
+            try:
+                super().load_wsgi()
+                return
+            except UNAVAILABLE as error:
+                if self.age <= self.cfg.workers:
+                    raise
+                self.log.warning("A worker cannot start yet: %s", error)
+            self.notify()
+            time.sleep(_AGAIN)
+        sys.exit(0)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Have a connection served by a thread."""

@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ GOALS = {
 }
 HISTORY = Phase("history", 8, 50, 5000)
 _THREADS = 160
+_PATIENCE = 600.0  # seconds for which a clone is tried again
 _WHOLE = "-/repository"
 Address = tuple[str, int]
 
@@ -158,8 +160,19 @@ def _compare(
 
 
 def _clone(url: str, into: Path, data: Path | None) -> Path:
-    """Clone by Git, and return where the gateway has the store; of another server, where the clone is."""
-    subprocess.run(["git", "clone", "-q", "--bare", url, str(into)], check=True, env=_environment())
+    """Clone by Git, and return where the gateway has the store; of another server, where the clone is.
+
+    As often as the gateway says 503: behind many landings, its store is not up to date within `gateway_patience`.
+    """
+    command = ["git", "clone", "-q", "--bare", url, str(into)]
+    until = time.monotonic() + _PATIENCE
+    while True:
+        done = subprocess.run(command, check=False, text=True, stderr=subprocess.PIPE, env=_environment())
+        if not done.returncode:
+            break
+        if " 503" not in done.stderr or time.monotonic() > until:
+            raise Disproved(f"git clone {url}: {done.stderr.strip()}")
+        time.sleep(1)
     if data is None:
         return into
     main = _git(into, "rev-parse", "refs/heads/main")

@@ -304,9 +304,10 @@ class Settings(GatewaySettings, MirrorSettings, WebhookSettings, ApiSettings, Sh
         if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
             names = f"{PREFIX}REDIS_MEMORY_COMPACT and {PREFIX}REDIS_MEMORY_HIGH"
             raise SettingsError(f"{names} must be above 0 and at most 1, the first not above the second")
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
+        for name, value in vars(self).items():
+            if isinstance(value, (int, float)) and not (value > 0 or (value == 0 and name not in _ABOVE_ZERO)):
+                least = "above 0" if name in _ABOVE_ZERO else "0 or more"
+                raise SettingsError(f"{PREFIX}{name.upper()} must be {least}")
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
 from app.gateway.wire.pkt_lines import pkt
+from app.stack.processes import Supervisor
 from storage.base.settings import Settings
+from tests.harness.address import Address
 from tests.support.gateway import WHOLE, Gateway, git, serving
 from tests.support.principals import ROOT_TOKEN
 from tests.support.waiting import await_true
@@ -65,3 +69,26 @@ def test_while_one_worker_is_dead_the_other_serves(with_tokens: Settings, world:
         assert other in workers(gateway) and killed not in workers(gateway)
         gateway.clone(tmp_path / "after")
         git(tmp_path / "after", "fsck", "--strict")
+
+
+def test_a_worker_that_dies_while_redis_is_away_takes_no_other_with_it(
+    with_tokens: Settings, world: World, tmp_path: Path
+) -> None:
+    world.put({"d/f": b"x"})
+    world.work()
+    with Supervisor(tmp_path / "logs", restart=False, abrupt=True) as supervisor:
+        address, redis = Address(supervisor, tmp_path), urlsplit(with_tokens.redis_url).port or 6379
+        address.lead_to(redis)
+        settings = replace(with_tokens, redis_url=address.url)
+        with serving(settings, tmp_path / "g", token=ROOT_TOKEN, workers=2) as gateway:
+            gateway.clone(tmp_path / "before")
+            killed, other = workers(gateway)
+            address.lead_to(0)
+            os.kill(killed, signal.SIGKILL)
+            log = tmp_path / "g" / "logs" / "gateway.log"
+            await_true(lambda: log.read_text().count("A worker cannot start yet") > 1)
+            assert other in workers(gateway)
+            address.lead_to(redis)
+            assert gateway.process.starts == 1
+            gateway.clone(tmp_path / "after")
+            git(tmp_path / "after", "fsck", "--strict")

@@ -28,6 +28,24 @@ def test_a_misspelt_limit_is_an_error_that_names_it():
         limits({"SLUICE_MAX_CHANGE": "7"})
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"commit_pause": -0.1}, "SLUICE_COMMIT_PAUSE must be 0 or more"),
+        ({"commit_pause": float("nan")}, "SLUICE_COMMIT_PAUSE must be 0 or more"),
+        ({"pack_puts": -1}, "SLUICE_PACK_PUTS must be 0 or more"),
+        ({"gateway_workers": 0}, "SLUICE_GATEWAY_WORKERS must be above 0"),
+    ],
+)
+def test_a_number_below_what_it_may_be_is_an_error(value: dict[str, float], message: str):
+    with pytest.raises(SettingsError, match=message):
+        Settings(**value)
+
+
+def test_what_may_be_0_may_be_0():
+    assert Settings(commit_pause=0).commit_pause == 0
+
+
 @pytest.mark.parametrize("field", OWN_ADDRESSES)
 def test_the_address_of_a_server_that_the_stack_starts_is_an_error(field: str, tmp_path: Path):
     elsewhere = "redis://elsewhere" if field in {"redis_url", "broker_url"} else "http://elsewhere"
