@@ -239,7 +239,7 @@ class Answers:
                 return None
             self._kept.move_to_end(path)
             try:
-                return path.open("rb")
+                return path.open("rb", buffering=0)
             except OSError:  # the folder was deleted
                 self._forget(path)
                 return None

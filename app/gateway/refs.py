@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.gateway.wire.protocol import MAIN, Ref
+from storage.base.small_files import read_small
 from storage.git.run_git import Git, isolated_environment
 
 _OID = re.compile(rb"[0-9a-f]{40}")
@@ -30,6 +31,7 @@ class RefReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._main_file = path / MAIN.decode()
         # What tags were read from, by their names, and the tags.
         self._tags: tuple[dict[str, object], tuple[Ref, ...]] | None = None
 
@@ -39,7 +41,7 @@ class RefReader:
 
     def _main(self) -> bytes | None:
         try:
-            text = (self._path / MAIN.decode()).read_bytes().strip()
+            text = read_small(self._main_file).strip()
         except FileNotFoundError:
             return self._packed_main()
         return text if _OID.fullmatch(text) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -89,8 +90,7 @@ class Exchange:
         """Return the response with an answer that others may get too."""
         if isinstance(made, Reader):
             return self._send(made, kind, "made")
-        size = made.seek(0, 2)
-        made.seek(0)
+        size = os.fstat(made.fileno()).st_size
         file = _File(made, self._when_sent("kept"), size)
         response = Response(wrap_file(request.environ, file), direct_passthrough=True)  # type: ignore[arg-type]
         response.content_length = size

@@ -7,6 +7,7 @@ An answer leaves at once (TCP_NODELAY), since Git waits for each.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import sys
@@ -20,7 +21,8 @@ from app.listening import CHOSEN, strangers_at
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings
 
-_PART = 1 << 20  # of a file, that is sent at once
+_PART = 1 << 20  # bytes of a file that are sent at once
+_SMALL = 64 << 10  # bytes of a body that are sent in one piece with its head
 _LINGER = 0.02
 """Seconds for which a thread waits for the next request of a connection: Git on a near machine has sent it by then."""
 
@@ -37,6 +39,8 @@ class Patient(socket.socket):
         """Take over another socket, which is of no use behind that."""
         super().__init__(other.family, other.type, other.proto, other.detach())
         self.limits = limits
+        self._head = b""  # of an answer, while it is kept for what follows it
+        self._keeps_head = False
         self._waited = 0.0
         self._received = 0
         self._until: float | None = None
@@ -52,7 +56,9 @@ class Patient(socket.socket):
 
     def setblocking(self, flag: bool) -> None:
         """Block, each time no longer than a client may be silent."""
-        self.settimeout(max(self.limits.body_timeout, self.limits.send_timeout) if flag else 0.0)
+        seconds = max(self.limits.body_timeout, self.limits.send_timeout) if flag else 0.0
+        if self.gettimeout() != seconds:  # gunicorn says it again and again
+            self.settimeout(seconds)
 
     def is_asked_within(self, seconds: float) -> bool:
         """Tell whether something comes, or the end of it all, within so many seconds."""
@@ -78,30 +84,69 @@ class Patient(socket.socket):
             self.begin_body()
         return data
 
-    def sendall(self, *args: Any) -> None:
+    def keep_head(self) -> None:
+        """Keep the next that is sent, the head of an answer, until more is sent or `flush` is called.
+
+        gunicorn sends head and body one after the other, which costs this process and the client's a call each.
+        """
+        self._keeps_head = True
+
+    def flush(self) -> None:
+        """Send what is kept. Raises as `sendall` does."""
+        self._keeps_head = False
+        if self._head and self.fileno() >= 0:
+            self.sendall(b"")
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
         """Send. Raises ConnectionResetError where the client is too slow."""
+        if self._keeps_head:
+            self._keeps_head, self._head = False, bytes(data)
+            return
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) <= _SMALL:
+                data = head + data
+            else:
+                self.sendall(head, socket.MSG_MORE)
         try:
-            super().sendall(*args)
+            super().sendall(data, flags)
         except TimeoutError:
             raise _too_slow() from None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a part of a file. Raises ConnectionResetError where the client is too slow."""
         assert count is not None
+        if self._head:
+            head, self._head = self._head, b""
+            self.sendall(head, socket.MSG_MORE)
         at, end = offset, offset + count
+        began, start = time.monotonic(), at
         while at < end:
-            began = time.monotonic()
+            at += self._send_part(file.fileno(), at, min(_PART, end - at))
+            waited = time.monotonic() - began
+            if waited > self.limits.send_timeout:
+                if at - start < self.limits.min_rate * waited:
+                    raise _too_slow()
+                began, start = time.monotonic(), at
+        return count
+
+    def _send_part(self, file: int, offset: int, count: int) -> int:
+        """Send so many bytes of a file, or a part of them where the client has to be waited for; return how many.
+
+        `socket.sendfile` makes a selector for each call.
+        """
+        while True:
             try:
-                sent = super().sendfile(file, at, min(_PART, end - at))
-            except TimeoutError:
-                raise _too_slow() from None
+                sent = os.sendfile(self.fileno(), file, offset, count)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self, select.POLLOUT)
+                if not poll.poll((self.gettimeout() or 0.0) * 1000):
+                    raise _too_slow() from None
+                continue
             if not sent:
                 raise _too_slow()  # the file was cut
-            waited = time.monotonic() - began
-            if waited > self.limits.send_timeout and sent < self.limits.min_rate * waited:
-                raise _too_slow()
-            at += sent
-        return count
+            return sent
 
 
 def _too_slow() -> ConnectionResetError:
@@ -166,6 +211,8 @@ class GatewayWorker(ThreadWorker):
         Git sends the next one when it has read the answer: to hand the connection back, and to get it again, takes
         longer than that. Not while other connections may need the thread.
         """
+        if not conn.data_ready and conn.sock.is_asked_within(_LINGER):
+            conn.data_ready = True  # else gunicorn waits, by a selector that it makes for that
         while True:
             conn.sock.begin_head()
             result = super().handle(conn)
@@ -177,7 +224,11 @@ class GatewayWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose head is there."""
         conn.sock.begin_body()
-        return super().handle_request(req, conn)
+        conn.sock.keep_head()
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.flush()
 
     def run(self) -> None:
         """Serve until asked to stop, and all is sent or `graceful_timeout` over."""

@@ -19,7 +19,7 @@ from storage.base.errors import BadInput
 from storage.base.issuers import Issuer, read_issuers
 from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
-from storage.base.setting_groups.gateway_settings import GatewaySettings, check_part
+from storage.base.setting_groups.gateway_settings import GatewaySettings, check_not_negative, check_part
 from storage.base.setting_groups.mirror_settings import MirrorSettings
 from storage.base.setting_groups.push_settings import PushSettings
 from storage.base.setting_groups.share_settings import ShareSettings
@@ -39,6 +39,7 @@ _MOST = {
     "max_bulk_changesets": 1 << 15,
 }
 _CHECKS: dict[str, Callable[[Any], object]] = {
+    "commit_pause": check_not_negative,
     "gateway_share": check_part,
     "jwt_issuers": read_issuers,
     "trusted_proxies": read_networks,
@@ -304,10 +305,9 @@ class Settings(GatewaySettings, MirrorSettings, WebhookSettings, ApiSettings, Sh
         if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
             names = f"{PREFIX}REDIS_MEMORY_COMPACT and {PREFIX}REDIS_MEMORY_HIGH"
             raise SettingsError(f"{names} must be above 0 and at most 1, the first not above the second")
-        for name, value in vars(self).items():
-            if isinstance(value, (int, float)) and not (value > 0 or (value == 0 and name not in _ABOVE_ZERO)):
-                least = "above 0" if name in _ABOVE_ZERO else "0 or more"
-                raise SettingsError(f"{PREFIX}{name.upper()} must be {least}")
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")

@@ -104,7 +104,7 @@ class Clone:
         """
         reached = self._table.reached()
         if seq and reached >= seq and self.folder.name in self._stores.checked:
-            self._stores.touch(self.folder)
+            self._stores.note_use(self.folder)
             return reached
         until = time.monotonic() + deadline.left(self._repo.settings.clone_wait)
         while True:

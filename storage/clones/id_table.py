@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from storage.base.ids import ObjectId, Seq, oid_of
+from storage.base.small_files import read_small
 from storage.clones.connections import Connections
 from storage.log.entry import NO_HASH, log_position
 
@@ -99,7 +100,7 @@ class IdTable:
         0 where that is not known: the store is not there, new, or begun from another one's.
         """
         try:
-            return Seq(int(self._reached.read_text()))
+            return Seq(int(read_small(self._reached)))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return Seq(0)
 

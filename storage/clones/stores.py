@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -30,6 +31,7 @@ USED = "used"
 _WHOLE = "whole"
 # A hundredth of the limit may be exceeded by each process.
 _WORTH_A_LOOK = 100
+_NOTED_EVERY = 0.1  # seconds
 
 
 class _Kept(NamedTuple):
@@ -85,6 +87,7 @@ class Stores:
         self.checked: set[str] = set()
         """Stores that are known to have followed this log; nobody restores a bucket beside running processes."""
         self.runs = Runs()
+        self._noted: dict[Path, float] = {}  # when a store's use was noted last
 
     def path_of(self, slice_id: SliceId | None, version: int) -> Path:
         """Return where the store of the whole stands, or that of a slice as one version of its definition has it.
@@ -129,6 +132,13 @@ class Stores:
         """Note that a store is used now."""
         with suppress(FileNotFoundError):
             (path / USED).touch()
+
+    def note_use(self, path: Path) -> None:
+        """Note that a store that is there is used now: once for all uses of a moment."""
+        now = time.monotonic()
+        if now - self._noted.get(path, 0.0) >= _NOTED_EVERY:
+            self._noted[path] = now
+            self.touch(path)
 
     def grew(self, size: int) -> None:
         """Note that a store of this process has so many bytes more; make room where these are worth a look."""

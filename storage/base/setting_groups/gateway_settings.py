@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from storage.base.setting_groups.api_settings import setting
 
 
+def check_not_negative(value: float) -> None:
+    """Raise ValueError where something is below 0."""
+    if not value >= 0:
+        raise ValueError("must be 0 or more")
+
+
 def check_part(part: float) -> None:
     """Raise ValueError where something is no part of 1."""
     if not 0 < part <= 1:
