@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,12 +119,13 @@ def test_a_thread_serves_what_follows_at_once(
 
     monkeypatch.setattr(ThreadWorker, "handle", handle)
     unread = SimpleNamespace(unreader=SimpleNamespace(buf=SimpleNamespace(getvalue=lambda: b"")))
-    conn: Any = SimpleNamespace(sock=ours, parser=unread)
+    conn: Any = SimpleNamespace(sock=ours, parser=unread, data_ready=False)
     worker: Any = GatewayWorker.__new__(GatewayWorker)
     worker.alive, worker.cfg, worker.nr_conns = True, SimpleNamespace(threads=4), 2
     theirs.sendall(b"1")
     assert worker.handle(conn) is True, "it goes back where nothing follows"
     assert served == [b"1", b"2"]
+    assert conn.data_ready, "gunicorn does not wait for it again"
     theirs.sendall(b"10")
     worker.nr_conns = 3
     assert worker.handle(conn) is True
@@ -132,3 +135,67 @@ def test_a_thread_serves_what_follows_at_once(
     assert served[3:] == [b"0"]
     theirs.close()
     assert ours.is_asked_within(60), "its end is something to read"
+
+
+def test_the_head_of_an_answer_is_sent_with_what_follows_it(pair: tuple[Patient, socket.socket]) -> None:
+    ours, theirs = pair
+    ours.keep_head()
+    ours.sendall(b"head ")
+    with pytest.raises(BlockingIOError):
+        theirs.recv(100, socket.MSG_DONTWAIT)
+    ours.sendall(b"body")
+    assert theirs.recv(100) == b"head body"
+    ours.keep_head()
+    ours.sendall(b"head alone")
+    ours.flush()
+    assert theirs.recv(100) == b"head alone"
+    ours.flush()
+    ours.sendall(b"and nothing else is kept")
+    assert theirs.recv(100) == b"and nothing else is kept"
+
+
+def test_a_file_is_sent_whole_behind_the_head_however_slowly_it_is_read(
+    pair: tuple[Patient, socket.socket], tmp_path: Path
+) -> None:
+    ours, theirs = pair
+    content = b"".join(b"%d\n" % number for number in range(500_000))
+    (tmp_path / "pack").write_bytes(content)
+    read = bytearray()
+
+    def client() -> None:
+        while piece := theirs.recv(50_000):
+            read.extend(piece)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    ours.keep_head()
+    ours.sendall(b"head")
+    with (tmp_path / "pack").open("rb", buffering=0) as file:
+        assert ours.sendfile(file, 5, len(content) - 5) == len(content) - 5
+        (tmp_path / "pack").write_bytes(b"cut")
+        with pytest.raises(ConnectionResetError):
+            ours.sendfile(file, 100, 10)
+    ours.shutdown(socket.SHUT_WR)
+    thread.join()
+    assert bytes(read) == b"head" + content[5:]
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["nothing", "too little"])
+def test_a_client_that_reads_a_file_too_slowly_is_cut(settings: Settings, tmp_path: Path, reads: bool) -> None:
+    (tmp_path / "pack").write_bytes(bytes(8 << 20))
+    slow = replace(settings, send_timeout=0.2, body_timeout=0.2, min_rate=1 << 20)
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def client() -> None:
+        while reads and not over.wait(0.02):
+            theirs.recv(4096)
+
+    thread = threading.Thread(target=client)
+    with Patient(ours, slow) as patient, theirs, (tmp_path / "pack").open("rb", buffering=0) as file:
+        thread.start()
+        patient.setblocking(True)
+        with pytest.raises(ConnectionResetError, match="too slow"):
+            patient.sendfile(file, 0, 8 << 20)
+        over.set()
+        thread.join()
