@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
@@ -165,11 +166,25 @@ class GatewayWorker(ThreadWorker):
                 self.cfg.set(name, value)
 
     def load_wsgi(self) -> None:
-        """Load the application; where anybody may do everything, only this machine may ask."""
+        """Load the application; the head of an answer is sent with what follows it."""
         self._load_when_possible()
-        services = self._services = self.wsgi.extensions["sluice"]
+        application = self.wsgi
+        self._services = application.extensions["sluice"]
+        self._stay_at_home()
+
+        def serve(environ: Any, start_response: Callable[..., Any]) -> Any:
+            def start(*args: Any) -> Any:
+                environ["gunicorn.socket"].keep_head()
+                return start_response(*args)
+
+            return application(environ, start)
+
+        self.wsgi = serve
+
+    def _stay_at_home(self) -> None:
+        """End the server where anybody may do everything, and others than this machine could ask."""
         try:
-            strangers = strangers_at(self.sockets) if services.access.is_open else []
+            strangers = strangers_at(self.sockets) if self._services.access.is_open else []
         except UNAVAILABLE:
             return  # there were tokens, or nobody knows: requests are answered 503 until somebody does
         if strangers:
@@ -211,7 +226,7 @@ class GatewayWorker(ThreadWorker):
         Git sends the next one when it has read the answer: to hand the connection back, and to get it again, takes
         longer than that. Not while other connections may need the thread.
         """
-        if not conn.data_ready and conn.sock.is_asked_within(_LINGER):
+        if not getattr(conn, "data_ready", True) and conn.sock.is_asked_within(_LINGER):
             conn.data_ready = True  # else gunicorn waits, by a selector that it makes for that
         while True:
             conn.sock.begin_head()
@@ -224,7 +239,6 @@ class GatewayWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose head is there."""
         conn.sock.begin_body()
-        conn.sock.keep_head()
         try:
             return super().handle_request(req, conn)
         finally:
