@@ -329,6 +329,9 @@ LONG = {"far", "wide", "clones", "pushes", "import"}
     "--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, tokens, reads, far, wide, import."
 )
 @click.option("--landings", type=click.IntRange(min=1), help="Of clones, changesets that land before.")
+@click.option(
+    "--clients", type=click.IntRange(min=1), multiple=True, help="Of clones, so many clients; repeatable. Default: all."
+)
 @click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
 @click.option(
     "--history",
@@ -344,6 +347,7 @@ def main(
     phase: tuple[str, ...],
     rounds: int | None,
     landings: int | None,
+    clients: tuple[int, ...],
     files: int | None,
     history: tuple[Path, ...],
 ) -> None:
@@ -370,7 +374,9 @@ def main(
         wide_rounds=rounds or plan.wide_rounds,
         wide_files=files or plan.wide_files,
         histories=history or plan.histories,
-        clones=dataclasses.replace(plan.clones, changesets=landings or plan.clones.changesets),
+        clones=dataclasses.replace(
+            plan.clones, changesets=landings or plan.clones.changesets, clients=clients or plan.clones.clients
+        ),
     )
     say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()

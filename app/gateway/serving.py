@@ -17,9 +17,11 @@ from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
+from redis.exceptions import RedisError
 
 from app.listening import CHOSEN, strangers_at
 from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import Unavailable
 from storage.base.settings import Settings
 
 _PART = 1 << 20  # bytes of a file that are sent at once
@@ -201,11 +203,11 @@ class GatewayWorker(ThreadWorker):
 
         gunicorn ends all workers where one cannot start, and those that are there may have answers to send.
         """
-        while self.alive:
+        while self.alive and self.is_parent_alive():
             try:
                 super().load_wsgi()
                 return
-            except UNAVAILABLE as error:
+            except (Unavailable, RedisError) as error:
                 if self.age <= self.cfg.workers:
                     raise
                 self.log.warning("A worker cannot start yet: %s", error)
