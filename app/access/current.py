@@ -10,7 +10,7 @@ from msgspec import structs
 from app.access.addresses import client_address
 from app.access.caller import KEY_SEPARATOR, Caller
 from app.protocol.problems import request_id
-from storage.base.networks import read_networks
+from storage.base.setting_groups.networks import read_networks
 from storage.log.records import Actor, Submitter
 
 

@@ -17,10 +17,10 @@ from urllib.parse import unquote
 
 from storage.base.errors import BadInput
 from storage.base.issuers import Issuer, read_issuers
-from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
 from storage.base.setting_groups.gateway_settings import GatewaySettings, check_not_negative, check_part
 from storage.base.setting_groups.mirror_settings import MirrorSettings
+from storage.base.setting_groups.networks import read_networks
 from storage.base.setting_groups.push_settings import PushSettings
 from storage.base.setting_groups.share_settings import ShareSettings
 from storage.base.setting_groups.webhook_settings import WebhookSettings, check_key, read_waits

@@ -6,7 +6,7 @@ import pytest
 
 from app.access.addresses import client_address
 from storage.base import settings
-from storage.base.networks import read_networks
+from storage.base.setting_groups.networks import read_networks
 from storage.base.settings import SettingsError
 
 TRUSTED = read_networks("10.0.0.0/8, 192.0.2.7, 2001:db8::/32")

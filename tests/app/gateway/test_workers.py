@@ -81,6 +81,8 @@ def test_a_worker_that_dies_while_redis_is_away_takes_no_other_with_it(
         address.lead_to(redis)
         settings = replace(with_tokens, redis_url=address.url)
         with serving(settings, tmp_path / "g", token=ROOT_TOKEN, workers=2) as gateway:
+            # Each takes a number once it has read all that it needs to start.
+            await_true(lambda: len(list((gateway.folder / "answers").glob("*.lock"))) == 2)
             gateway.clone(tmp_path / "before")
             killed, other = workers(gateway)
             address.lead_to(0)
