@@ -65,9 +65,7 @@ class Patient(socket.socket):
 
     def is_asked_within(self, seconds: float) -> bool:
         """Tell whether something comes, or the end of it all, within so many seconds."""
-        poll = select.poll()
-        poll.register(self, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return self._is_ready(select.POLLIN, seconds)
 
     def recv(self, *args: Any) -> bytes:
         """Receive. Raises ConnectionResetError where the client is too slow."""
@@ -120,8 +118,7 @@ class Patient(socket.socket):
         """Send a part of a file. Raises ConnectionResetError where the client is too slow."""
         assert count is not None
         if self._head:
-            head, self._head = self._head, b""
-            self.sendall(head, socket.MSG_MORE)
+            self.sendall(b"", socket.MSG_MORE)
         at, end = offset, offset + count
         began, start = time.monotonic(), at
         while at < end:
@@ -142,14 +139,17 @@ class Patient(socket.socket):
             try:
                 sent = os.sendfile(self.fileno(), file, offset, count)
             except BlockingIOError:
-                poll = select.poll()
-                poll.register(self, select.POLLOUT)
-                if not poll.poll((self.gettimeout() or 0.0) * 1000):
+                if not self._is_ready(select.POLLOUT, self.gettimeout() or 0.0):
                     raise _too_slow() from None
                 continue
             if not sent:
                 raise _too_slow()  # the file was cut
             return sent
+
+    def _is_ready(self, event: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self, event)
+        return bool(poll.poll(seconds * 1000))
 
 
 def _too_slow() -> ConnectionResetError:
